@@ -1,0 +1,1 @@
+"""What the operator asked for: frozen values, validated once, passed down."""
