@@ -1,0 +1,129 @@
+"""Everything that can go wrong, named by what it means to the person reading the log.
+
+GatewayError
+  ConfigError            the operator's file is wrong
+  Refused                we will not serve this request
+    UnknownServer          no server of that name is configured
+    UnknownMethod          nobody behind this endpoint knows the method
+    NotBridged             the feature does not cross the gateway
+    DuplicateId            the id is already in flight in this session
+    SessionLimit           too many sessions
+    QueueFull              too many requests wait for this server
+  Unavailable            we cannot serve this request now
+    StartFailed            an instance could not be started or did not become ready
+    QueueTimeout           no instance came free in time
+    ShuttingDown           the gateway is draining
+  ServerFailed           the MCP server broke its side of the conversation
+    InstanceExited         it exited with requests in flight
+    LineTooLong            it wrote a line beyond the limit
+    ProtocolViolation      it wrote something that is not MCP
+  DeadlineExceeded       no response before the request's deadline
+
+Exceptions carry facts, never status codes: `mcpgw.edge.wire_errors` is the one
+place that decides what a client sees. A message is one sentence that names the
+server and what to do; `stderr` holds the instance's last lines for whoever may
+see them.
+"""
+
+from mcpgw.units import Seconds
+
+
+class GatewayError(Exception):
+    """Base class of every error this package raises on purpose."""
+
+    retry_after: Seconds | None = None
+    """When trying again may help, if that is known."""
+
+    stderr: tuple[str, ...] = ()
+    """The last lines the instance wrote to stderr, oldest first."""
+
+
+class ConfigError(GatewayError):
+    """The configuration is wrong; the message lists every problem, one a line."""
+
+
+class Refused(GatewayError):
+    """The request is not acceptable, now or later, as it stands."""
+
+
+class UnknownServer(Refused):
+    """No server of that name is configured."""
+
+
+class UnknownMethod(Refused):
+    """Nobody behind this endpoint knows the method."""
+
+
+class NotBridged(Refused):
+    """The feature does not cross the gateway."""
+
+
+class DuplicateId(Refused):
+    """The request id is already in flight in this session."""
+
+
+class SessionLimit(Refused):
+    """As many sessions are open as the configuration allows."""
+
+    retry_after = Seconds(30)
+
+
+class QueueFull(Refused):
+    """As many requests wait for this server as its queue may hold."""
+
+    retry_after = Seconds(1)
+
+
+class Unavailable(GatewayError):
+    """The request is fine, but cannot be served now."""
+
+
+class StartFailed(Unavailable):
+    """An instance could not be started, or never became ready."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stderr: tuple[str, ...] = (),
+        retry_after: Seconds | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.stderr = stderr
+        self.retry_after = retry_after
+
+
+class QueueTimeout(Unavailable):
+    """No instance came free before the queue deadline."""
+
+    retry_after = Seconds(1)
+
+
+class ShuttingDown(Unavailable):
+    """The gateway is draining and takes no new work."""
+
+    retry_after = Seconds(5)
+
+
+class ServerFailed(GatewayError):
+    """The MCP server broke its side of the conversation."""
+
+    def __init__(self, message: str, *, stderr: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.stderr = stderr
+
+
+class InstanceExited(ServerFailed):
+    """The instance went away with this request in flight."""
+
+
+class LineTooLong(ServerFailed):
+    """The instance wrote a line beyond the limit, and was killed for it."""
+
+
+class ProtocolViolation(ServerFailed):
+    """The instance answered with something that is not MCP."""
+
+
+class DeadlineExceeded(GatewayError):
+    """No response arrived before the request's deadline."""

@@ -1,0 +1,1 @@
+"""Who talks to whom: exchanges, sessions, the running servers."""

@@ -1,0 +1,1 @@
+"""When instances are made, shared and stopped."""

@@ -1,0 +1,40 @@
+"""The `Mcp-*` headers of 2026-07-28: reading, writing, comparing with the body.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
+"""
+
+import base64
+import binascii
+import re
+from typing import Final
+
+_ENCODED: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
+_PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?|")
+
+
+class BadHeader(ValueError):
+    """The value breaks the rules for mirrored headers."""
+
+
+def decode_value(value: str) -> str:
+    """The text a mirrored header stands for.
+
+    Raises:
+        BadHeader: Illegal characters, or an encoding that does not decode.
+    """
+    value = value.strip(" \t")
+    if (encoded := _ENCODED.fullmatch(value)) is None:
+        if not _PLAIN.fullmatch(value):
+            raise BadHeader("it holds characters that must be encoded as =?base64?...?=")
+        return value
+    try:
+        return base64.b64decode(encoded[1], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise BadHeader("its =?base64?...?= content does not decode to UTF-8") from None
+
+
+def encode_value(text: str) -> str:
+    """The header value for `text`; encoded when it is not plain or could be mistaken."""
+    if _PLAIN.fullmatch(text) and not _ENCODED.fullmatch(text):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="

@@ -1,0 +1,1 @@
+"""What an instance may touch: command, environment, working directory."""
