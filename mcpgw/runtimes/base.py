@@ -43,6 +43,10 @@ class Instance(Protocol):
     def label(self) -> str:
         """A name for logs and headers, unique for the life of the gateway: ``git#3``."""
 
+    @property
+    def congested(self) -> bool:
+        """Whether the queue to stdin is long, so that `drain` would wait."""
+
     def write(self, data: bytes) -> None:
         """Queue bytes for the server's stdin; call `drain` first when sending much.
 
