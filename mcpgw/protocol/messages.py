@@ -17,6 +17,7 @@ from mcpgw.protocol.rawjson import (
     decode_text,
     encode,
     first_byte,
+    is_json,
     is_utf8,
 )
 from mcpgw.units import MIB
@@ -120,8 +121,7 @@ def parse(line: bytes | Raw) -> Message:
     try:
         fields = decode_object(line)
     except NotJson as exc:
-        is_json = line.lstrip()[:1] in (b"[", b'"')
-        raise InvalidMessage(f"not a JSON object: {exc}", is_json=is_json) from None
+        raise InvalidMessage(f"not a JSON object: {exc}", is_json=is_json(line)) from None
     return _shape(fields)
 
 

@@ -93,6 +93,15 @@ def encode(value: Mapping[str, Any] | list[Any] | str | int) -> Raw:
     return Raw(_ENCODER.encode(value))
 
 
+def is_json(data: bytes) -> bool:
+    """Whether the bytes are JSON of any kind."""
+    try:
+        decode_any(data)
+    except NotJson:
+        return False
+    return True
+
+
 def is_utf8(data: bytes) -> bool:
     """Whether the bytes are UTF-8, which JSON between programs must be (RFC 8259 §8.1)."""
     if data.isascii():

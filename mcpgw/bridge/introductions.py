@@ -1,0 +1,77 @@
+"""How a server is introduced to a client of either era, whatever its own era is.
+
+Capabilities are advertised only as far as the gateway keeps them.
+"""
+
+from typing import Final
+
+from msgspec import Raw
+
+from mcpgw.bridge.outbound import TASKS
+from mcpgw.protocol import meta
+from mcpgw.protocol.client import ClientFacts
+from mcpgw.protocol.handshake import ServerFacts
+from mcpgw.protocol.rawjson import Fields, encode, object_or_empty
+from mcpgw.protocol.revisions import NEWEST_MODERN, Era
+
+_LISTS: Final = ("tools", "prompts", "resources")
+
+
+def discover_result(server: ServerFacts) -> Raw:
+    """What `server/discover` is answered with.
+
+    Spec: https://modelcontextprotocol.io/specification/2026-07-28/server/discover
+    """
+    result: dict[str, object] = {
+        "resultType": "complete",
+        "supportedVersions": [NEWEST_MODERN.date],
+        "capabilities": encode(_advertised(server, Era.MODERN, list_changed=False)),
+        "ttlMs": 0,
+        "cacheScope": "private",
+    }
+    if server.instructions is not None:
+        result["instructions"] = server.instructions
+    if server.info is not None:
+        result["_meta"] = {meta.SERVER_INFO: server.info}
+    return encode(result)
+
+
+def initialize_result(server: ServerFacts, client: ClientFacts, name: str) -> Raw:
+    """What `initialize` is answered with; `name` stands in for a server that gave none.
+
+    Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle
+    """
+    list_changed = server.era is Era.LEGACY
+    result: dict[str, object] = {
+        "protocolVersion": client.revision.date,
+        "capabilities": encode(_advertised(server, Era.LEGACY, list_changed=list_changed)),
+        "serverInfo": server.info or {"name": name, "version": "unknown"},
+    }
+    if server.instructions is not None:
+        result["instructions"] = server.instructions
+    return encode(result)
+
+
+def _advertised(server: ServerFacts, era: Era, *, list_changed: bool) -> Fields:
+    """The server's capabilities less what does not cross: subscriptions, logging, tasks."""
+    kept: Fields = {}
+    for name, raw in server.capabilities.items():
+        if name in _LISTS:
+            kept[name] = _list_capability(raw, list_changed=list_changed)
+        elif name == "completions":
+            kept[name] = raw
+        elif name == "extensions" and era is server.era is Era.MODERN:
+            extensions = object_or_empty(raw)
+            extensions.pop(TASKS, None)
+            kept[name] = encode(extensions)
+        elif name == "experimental" and era is server.era:
+            kept[name] = raw
+    return kept
+
+
+def _list_capability(raw: Raw, *, list_changed: bool) -> Raw:
+    fields = object_or_empty(raw)
+    fields.pop("subscribe", None)
+    if not list_changed:
+        fields.pop("listChanged", None)
+    return encode(fields)

@@ -1,0 +1,77 @@
+"""A client's request, in the words of the server that will answer it."""
+
+from typing import Final
+
+from msgspec import Raw
+
+from mcpgw.errors import NotBridged, UnknownMethod
+from mcpgw.protocol import meta
+from mcpgw.protocol.client import ClientFacts
+from mcpgw.protocol.connection import Outbound
+from mcpgw.protocol.handshake import ServerFacts, envelope
+from mcpgw.protocol.messages import Request
+from mcpgw.protocol.methods import LEGACY_ONLY, NOT_BRIDGED, RELAYED
+from mcpgw.protocol.rawjson import Fields, encode, object_or_empty
+from mcpgw.protocol.revisions import Era
+
+TASKS: Final = "io.modelcontextprotocol/tasks"
+"""An extension that needs the same instance for every message of a task."""
+
+
+def to_server(request: Request, client: ClientFacts, server: ServerFacts) -> Outbound:
+    """What to send for `request`.
+
+    Raises:
+        UnknownMethod: The method means nothing in the server's era.
+        NotBridged: The gateway does not carry the method, and never advertised it.
+    """
+    check_method(request.method, client, server)
+    params = object_or_empty(request.params)
+    given = object_or_empty(params.pop("_meta", None))
+    token = given.pop(meta.PROGRESS_TOKEN, None)
+    if server.era is Era.MODERN:
+        return Outbound(request.method, params, _modern_meta(given, client), token)
+    if client.era is Era.MODERN:
+        given = _without_envelope(given)
+        for key in ("inputResponses", "requestState"):  # we never issued any
+            params.pop(key, None)
+    return Outbound(request.method, params, given, token)
+
+
+def check_method(method: str, client: ClientFacts, server: ServerFacts | None = None) -> None:
+    """Refuse what cannot be carried; `server` is None when it is not known yet.
+
+    Raises:
+        UnknownMethod: The method means nothing in the client's or the server's era.
+        NotBridged: The gateway does not carry the method, and never advertised it.
+    """
+    if method in RELAYED:
+        return
+    if client.era is Era.MODERN and method in LEGACY_ONLY:
+        raise UnknownMethod(f"method {method!r} does not exist in {client.revision.date}")
+    if method in NOT_BRIDGED:
+        raise NotBridged(f"{method} is not offered by this gateway")
+    if server is not None and server.era is not client.era:
+        raise UnknownMethod(f"method {method!r} is unknown to this server")
+
+
+def upstream_capabilities(client: ClientFacts) -> Raw:
+    """The client capabilities to declare to a modern server: only what the gateway can keep.
+
+    Sampling, elicitation and roots are not carried, so they are not declared, and a
+    server that needs one answers with the specification's own error.
+    """
+    if client.era is not Era.MODERN:
+        return Raw(b"{}")
+    extensions = object_or_empty(client.capabilities.get("extensions"))
+    extensions.pop(TASKS, None)
+    return encode({"extensions": encode(extensions)} if extensions else {})
+
+
+def _modern_meta(given: Fields, client: ClientFacts) -> Fields:
+    kept = {key: value for key, value in given.items() if key not in meta.ENVELOPE}
+    return {**kept, **envelope(upstream_capabilities(client), client.info)}
+
+
+def _without_envelope(given: Fields) -> Fields:
+    return {key: value for key, value in given.items() if key not in meta.ENVELOPE}

@@ -1,0 +1,116 @@
+"""One configured server, running: its instances, what it said about itself, its sessions."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from mcpgw.bridge.inbound import to_client
+from mcpgw.bridge.introductions import discover_result, initialize_result
+from mcpgw.bridge.outbound import check_method, to_server
+from mcpgw.config.schema import Mode, Per, ServerSpec
+from mcpgw.errors import StartFailed
+from mcpgw.gateway.exchange import Exchange
+from mcpgw.lifecycle.base import Lease, Owner
+from mcpgw.lifecycle.link import Patience, ServerLink
+from mcpgw.lifecycle.modes import limits_for
+from mcpgw.lifecycle.opening import ServerOpener
+from mcpgw.lifecycle.pool import Pool, open_pool
+from mcpgw.protocol.client import ClientFacts
+from mcpgw.protocol.handshake import ServerFacts
+from mcpgw.protocol.messages import Notification, Outcome, Result
+from mcpgw.protocol.methods import LIST_CHANGED
+from mcpgw.runtimes.base import Runtime
+
+Listener = Callable[[Notification], None]
+
+
+class RunningServer:
+    """Serves exchanges with whatever instance the lifecycle provides."""
+
+    def __init__(self, spec: ServerSpec, opener: ServerOpener, pool: Pool[ServerLink]) -> None:
+        self.spec = spec
+        self.pool = pool
+        self._opener = opener
+        self._patience = Patience(spec.timeouts.call, spec.timeouts.call_max)
+        self._listeners: set[Listener] = set()
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration and in URLs."""
+        return self.spec.name
+
+    @property
+    def instance_per_session(self) -> bool:
+        """Whether a legacy session has an instance of its own."""
+        return self.spec.mode is Mode.LAUNCHER and self.spec.launcher.per is Per.SESSION
+
+    async def discover(self, owner: Owner) -> Outcome:
+        """The answer to a modern client's `server/discover`.
+
+        Raises:
+            GatewayError: The server is not known yet and could not be started.
+        """
+        return Result(discover_result(await self._facts(owner)))
+
+    async def initialize(self, client: ClientFacts, owner: Owner) -> Outcome:
+        """The answer to a legacy client's `initialize`; it never reaches an instance.
+
+        Raises:
+            GatewayError: The server is not known yet and could not be started.
+        """
+        return Result(initialize_result(await self._facts(owner), client, self.name))
+
+    async def serve(self, exchange: Exchange) -> Outcome:
+        """Have an instance answer.
+
+        Raises:
+            GatewayError: It could not be answered; nothing is left waiting.
+        """
+        check_method(exchange.request.method, exchange.client, self._opener.facts)
+        async with self.pool.lease(exchange.owner, affinity=exchange.affinity) as lease:
+            return await self.serve_with(lease, exchange)
+
+    async def serve_with(self, lease: Lease[ServerLink], exchange: Exchange) -> Outcome:
+        """Have the instance of a lease answer. See `serve`."""
+        link = lease.member
+        facts = _facts_of(link)
+        outbound = to_server(exchange.request, exchange.client, facts)
+        exchange.reply.served_by(link.label, lease.queued)
+        on_progress = exchange.reply.progress if outbound.token is not None else None
+        outcome = await link.call(outbound, self._patience, on_progress)
+        return to_client(outcome, exchange.request.method, exchange.client, facts)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of notifications that concern every client."""
+        self._listeners.add(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop telling it."""
+        self._listeners.discard(listener)
+
+    def broadcast(self, notification: Notification) -> None:
+        """Pass on what concerns every client alike; the rest names nobody and is dropped."""
+        if notification.method in LIST_CHANGED:
+            for listener in tuple(self._listeners):
+                listener(notification)
+
+    async def _facts(self, owner: Owner) -> ServerFacts:
+        if (facts := self._opener.facts) is not None:
+            return facts
+        async with self.pool.lease(owner) as lease:
+            return _facts_of(lease.member)
+
+
+def _facts_of(link: ServerLink) -> ServerFacts:
+    if link.facts is None:
+        raise StartFailed(f"{link.label} was used before its handshake")
+    return link.facts
+
+
+@asynccontextmanager
+async def open_server(spec: ServerSpec, runtime: Runtime) -> AsyncIterator[RunningServer]:
+    """Run one server for the length of the block; its instances start as they are needed."""
+    opener = ServerOpener(spec, runtime)
+    async with open_pool(spec.name, limits_for(spec), opener.open) as pool:
+        server = RunningServer(spec, opener, pool)
+        opener.on_notification = server.broadcast
+        yield server

@@ -1,0 +1,194 @@
+"""Legacy sessions: what an `Mcp-Session-Id` stands for.
+
+A session owns its exchanges: closing the HTTP response does not end them
+(2025-03-26 and later: a disconnect SHOULD NOT be read as a cancellation), ending the
+session does. Knowing an id is not being somebody; the edge authenticates every request.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, TypeAlias
+
+import structlog
+
+from mcpgw import aio
+from mcpgw.errors import DuplicateId, QueueFull, SessionLimit, ShuttingDown
+from mcpgw.gateway.exchange import Exchange
+from mcpgw.gateway.server import RunningServer
+from mcpgw.lifecycle.base import Lease, Owner
+from mcpgw.lifecycle.link import ServerLink
+from mcpgw.protocol.client import ClientFacts
+from mcpgw.protocol.messages import Notification, Outcome, id_key
+from mcpgw.units import Seconds
+
+log = structlog.get_logger(__name__)
+
+Work: TypeAlias = asyncio.Task[Outcome]
+
+_SWEEP: Final = Seconds(30)
+"""How often idle sessions are looked for, at most."""
+
+
+class Session:
+    """One legacy client's conversation with one server."""
+
+    def __init__(
+        self, server: RunningServer, client: ClientFacts, tasks: aio.Tasks, limit: int
+    ) -> None:
+        self.id = secrets.token_urlsafe(24)
+        self.server = server
+        self.client = client
+        self.owner = Owner(self.id)
+        self.streaming = False
+        """Whether the client holds a stream open; such a session is not idle."""
+        self.on_notification: Callable[[Notification], None] | None = None
+        """Where notifications that answer no request go, while a stream is open."""
+        self._tasks = tasks
+        self._limit = limit
+        self._work: dict[bytes, Work] = {}
+        self._held = AsyncExitStack()
+        self._holding = asyncio.Lock()
+        self._lease: Lease[ServerLink] | None = None
+        self._seen = asyncio.get_running_loop().time()
+        self._ended = False
+
+    def touch(self) -> None:
+        """Note that the client is there."""
+        self._seen = asyncio.get_running_loop().time()
+
+    def idle_for(self, now: float) -> Seconds:
+        """How long nothing has happened; zero while something is in flight."""
+        return Seconds(0.0 if self._work or self.streaming else now - self._seen)
+
+    def start(self, exchange: Exchange) -> Work:
+        """Begin an exchange that lives as long as it needs, whoever waits for it.
+
+        Raises:
+            DuplicateId: A request of this session with the same id is in flight.
+            QueueFull: The session has too many in flight.
+        """
+        key = id_key(exchange.request.id)
+        if key in self._work:
+            raise DuplicateId(f"request id {key.decode()[:100]} is already in flight")
+        if len(self._work) >= self._limit:
+            raise QueueFull(f"this session has {self._limit} requests in flight")
+        work = self._tasks.start(self._serve(exchange), name=exchange.request.method)
+        self._work[key] = work
+        work.add_done_callback(lambda _: self._settled(key))
+        return work
+
+    def cancel(self, id: bytes) -> None:
+        """End the exchange of that request id, if there is one; the server is told."""
+        if (work := self._work.get(id_key(id))) is not None:
+            work.cancel()
+
+    def notify(self, notification: Notification) -> None:
+        """Hear a notification of the server's that concerns every client."""
+        if self.on_notification is not None:
+            self.on_notification(notification)
+
+    async def end(self) -> None:
+        """Cancel what is in flight and let go of the session's instance."""
+        self._ended = True
+        for work in tuple(self._work.values()):
+            work.cancel()
+        async with self._holding:
+            await self._held.aclose()
+
+    def _settled(self, key: bytes) -> None:
+        self._work.pop(key, None)
+        self.touch()
+
+    async def _serve(self, exchange: Exchange) -> Outcome:
+        if not self.server.instance_per_session:
+            return await self.server.serve(exchange)
+        return await self.server.serve_with(await self._own_instance(), exchange)
+
+    async def _own_instance(self) -> Lease[ServerLink]:
+        """The session's own instance, started when first needed and again after a loss."""
+        async with self._holding:
+            if self._ended:
+                raise ShuttingDown("the session has ended")
+            if self._lease is None or self._lease.member.lost.is_set():
+                await self._held.aclose()
+                self._held = AsyncExitStack()
+                self._lease = None
+                self._lease = await self._held.enter_async_context(
+                    self.server.pool.lease(self.owner)
+                )
+            return self._lease
+
+
+class Sessions:
+    """Every open session of the gateway."""
+
+    def __init__(self, tasks: aio.Tasks, *, limit: int, in_flight: int, idle: Seconds) -> None:
+        self._tasks = tasks
+        self._limit = limit
+        self._in_flight = in_flight
+        self._idle = idle
+        self._open: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def check_room(self) -> None:
+        """Refuse early when no further session may be opened.
+
+        Raises:
+            SessionLimit: As many are open as allowed.
+        """
+        if len(self._open) >= self._limit:
+            raise SessionLimit(f"{self._limit} sessions are open, which is the limit")
+
+    def open(self, server: RunningServer, client: ClientFacts) -> Session:
+        """Open a session.
+
+        Raises:
+            SessionLimit: As many are open as allowed.
+        """
+        self.check_room()
+        session = Session(server, client, self._tasks, self._in_flight)
+        self._open[session.id] = session
+        server.listen(session.notify)
+        log.debug("session.opened", server=server.name, revision=client.revision.date)
+        return session
+
+    def get(self, id: str, server: RunningServer) -> Session | None:
+        """The open session of that id, if it belongs to `server`."""
+        session = self._open.get(id)
+        if session is None or session.server is not server:
+            return None
+        session.touch()
+        return session
+
+    async def close(self, session: Session, reason: str) -> None:
+        """End a session; later requests find nothing."""
+        if self._open.pop(session.id, None) is None:
+            return
+        session.server.unlisten(session.notify)
+        log.debug("session.closed", server=session.server.name, reason=reason)
+        await session.end()
+
+    async def expire(self) -> None:
+        """Close idle sessions, for as long as it runs."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(self._idle / 4, _SWEEP))
+            now = loop.time()
+            idle = [s for s in self._open.values() if s.idle_for(now) >= self._idle]
+            for session in idle:
+                await self.close(session, "idle")
+
+
+@asynccontextmanager
+async def open_sessions(*, limit: int, in_flight: int, idle: Seconds) -> AsyncIterator[Sessions]:
+    """Keep sessions for the length of the block; end them all on the way out."""
+    async with aio.Tasks("sessions") as tasks:
+        sessions = Sessions(tasks, limit=limit, in_flight=in_flight, idle=idle)
+        async with aio.background(sessions.expire(), name="sessions:expire"):
+            yield sessions
+        for session in tuple(sessions._open.values()):
+            await sessions.close(session, "shutdown")

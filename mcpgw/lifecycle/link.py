@@ -1,0 +1,270 @@
+"""A live conversation with one instance: `ServerConnection` plus the pipe that moves its bytes.
+
+Nothing here is a task: what the server writes arrives by callback, and whoever
+called is woken directly.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import structlog
+from msgspec import Raw
+
+from mcpgw.config.schema import ServerSpec
+from mcpgw.errors import DeadlineExceeded, InstanceExited, LineTooLong, ServerFailed
+from mcpgw.protocol import codes
+from mcpgw.protocol.connection import (
+    Answered,
+    Asked,
+    Event,
+    Late,
+    Noise,
+    Notified,
+    Outbound,
+    Progressed,
+    ServerConnection,
+    WireId,
+)
+from mcpgw.protocol.framing import LineOverflow
+from mcpgw.protocol.handshake import ServerFacts
+from mcpgw.protocol.messages import EMPTY, Notification, Outcome, Request, Result, failure
+from mcpgw.protocol.methods import PING
+from mcpgw.runtimes.base import Exit, Instance, Runtime
+from mcpgw.units import Seconds
+
+log = structlog.get_logger(__name__)
+
+OnProgress: TypeAlias = Callable[[Raw], None]
+OnNotification: TypeAlias = Callable[[Notification], None]
+
+_NOISE_SHOWN: Final = 200
+"""How many bytes of a line that is no message are logged: enough to recognise a banner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for one answer."""
+
+    quiet: Seconds
+    """Without an answer or progress."""
+    total: Seconds
+    """In all."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request on the pipe."""
+
+    answer: asyncio.Future[Outcome]
+    method: str
+    patience: Patience
+    on_progress: OnProgress | None
+    started: float
+    heard: float
+    timer: asyncio.TimerHandle | None = field(default=None)
+
+
+class ServerLink:
+    """Lets any number of callers talk to one instance at once; an instance's `Receiver`."""
+
+    def __init__(self, spec: ServerSpec) -> None:
+        self._server = spec.name
+        self._max_line = spec.limits.line
+        self._connection = ServerConnection(
+            max_line=spec.limits.line, token_prefix=secrets.token_hex(8)
+        )
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[WireId, _Call] = {}
+        self._instance: Instance | None = None
+        self._overflow = False
+        self.lost = asyncio.Event()
+        """Set once the instance will never answer again."""
+        self.exit: Exit | None = None
+        """Why, once `lost` is set."""
+        self.facts: ServerFacts | None = None
+        """What the server said in its handshake; set by whoever made the link ready."""
+        self.on_notification: OnNotification | None = None
+        """Who hears notifications that name no request."""
+
+    @property
+    def label(self) -> str:
+        """The instance's label."""
+        return self._instance.label if self._instance is not None else self._server
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests await an answer."""
+        return len(self._calls)
+
+    async def call(
+        self, outbound: Outbound, patience: Patience, on_progress: OnProgress | None = None
+    ) -> Outcome:
+        """Send a request and wait for its answer.
+
+        If the caller is cancelled or out of time, the server is told to stop.
+
+        Raises:
+            InstanceExited: The instance went away first.
+            LineTooLong: It was killed for a line beyond the limit.
+            DeadlineExceeded: No answer in time.
+        """
+        instance = self._alive()
+        wire_id, data = self._connection.send_request(outbound)
+        call = self._register(wire_id, outbound.method, patience, on_progress)
+        try:
+            await self._send(instance, data, call)
+            return await call.answer
+        finally:
+            del self._calls[wire_id]
+            if call.timer is not None:
+                call.timer.cancel()
+            if cancel := self._connection.send_cancel(wire_id, "the client gave up"):
+                self._tell(cancel)
+
+    def notify(self, method: str) -> None:
+        """Send a notification without parameters; silently dropped if the instance is gone."""
+        self._tell(self._connection.send_notification(method))
+
+    def data_received(self, data: bytes) -> None:
+        """See `Receiver.data_received`."""
+        if self._overflow:
+            return
+        try:
+            events = self._connection.receive_data(data)
+        except LineOverflow:
+            self._refuse_line()
+            return
+        for event in events:
+            self._dispatch(event)
+
+    def instance_lost(self, exit: Exit) -> None:
+        """See `Receiver.instance_lost`."""
+        self.exit = exit
+        self.lost.set()
+        self._fail_calls()
+
+    def _register(
+        self, wire_id: WireId, method: str, patience: Patience, on_progress: OnProgress | None
+    ) -> _Call:
+        now = self._loop.time()
+        call = _Call(self._loop.create_future(), method, patience, on_progress, now, now)
+        call.timer = self._loop.call_at(now + patience.quiet, self._check_deadline, call)
+        self._calls[wire_id] = call
+        return call
+
+    async def _send(self, instance: Instance, data: bytes, call: _Call) -> None:
+        """Write when the pipe has room; the call's own deadline bounds the wait."""
+        if instance.congested:
+            async with asyncio.timeout(call.patience.quiet):
+                await instance.drain()
+        instance.write(data)
+
+    def _check_deadline(self, call: _Call) -> None:
+        if call.answer.done():
+            return
+        now = self._loop.time()
+        due = min(call.heard + call.patience.quiet, call.started + call.patience.total)
+        if now < due:
+            call.timer = self._loop.call_at(due, self._check_deadline, call)
+            return
+        waited = f"{now - call.started:.3g} s"
+        call.answer.set_exception(
+            DeadlineExceeded(f"{self._server!r} did not answer {call.method} within {waited}")
+        )
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, Answered):
+            if not (answer := self._calls[event.wire_id].answer).done():  # it may be leaving
+                answer.set_result(event.outcome)
+        elif isinstance(event, Progressed):
+            call = self._calls[event.wire_id]
+            call.heard = self._loop.time()
+            if call.on_progress is not None and not call.answer.done():
+                call.on_progress(event.params)
+        elif isinstance(event, Notified):
+            if self.on_notification is not None:
+                self.on_notification(event.notification)
+        elif isinstance(event, Asked):
+            self._refuse_question(event.request)
+        else:
+            self._report(event)
+
+    def _refuse_question(self, request: Request) -> None:
+        """Answer a server's request: on a shared pipe nobody can tell whom it is for."""
+        outcome: Outcome
+        if request.method == PING:
+            outcome = Result(EMPTY)
+        else:
+            outcome = failure(
+                codes.METHOD_NOT_FOUND,
+                f"{request.method} was not declared by this client",
+            )
+            log.info("instance.asked", instance=self.label, method=request.method, refused=True)
+        self._tell(self._connection.send_response(request, outcome))
+
+    def _report(self, event: Late | Noise) -> None:
+        if isinstance(event, Late):
+            log.debug("instance.late", server=self._server, instance=self.label)
+            return
+        shown = event.line[:_NOISE_SHOWN].decode(errors="replace")
+        log.warning(
+            "instance.noise",
+            server=self._server,
+            instance=self.label,
+            reason=event.reason,
+            line=shown,
+        )
+
+    def _refuse_line(self) -> None:
+        self._overflow = True
+        log.error(
+            "instance.killed",
+            server=self._server,
+            instance=self.label,
+            reason=f"it wrote a line longer than {self._max_line} bytes",
+        )
+        self._fail_calls()
+        if self._instance is not None:
+            self._instance.kill()
+
+    def _fail_calls(self) -> None:
+        for call in self._calls.values():
+            if not call.answer.done():
+                call.answer.set_exception(self._gone())
+
+    def _alive(self) -> Instance:
+        if self._instance is None or self._overflow or self.lost.is_set():
+            raise self._gone()
+        return self._instance
+
+    def _gone(self) -> ServerFailed:
+        if self._overflow:
+            return LineTooLong(
+                f"{self._server!r} wrote a message longer than {self._max_line} bytes "
+                "(limits.line) and was stopped"
+            )
+        reason = self.exit.reason if self.exit is not None else "is not running"
+        stderr = self.exit.stderr if self.exit is not None else ()
+        return InstanceExited(f"{self._server!r} {reason} before answering", stderr=stderr)
+
+    def _tell(self, data: bytes) -> None:
+        """Write as a courtesy: not worth an exception."""
+        with suppress(ServerFailed):
+            self._alive().write(data)
+
+
+@asynccontextmanager
+async def open_link(spec: ServerSpec, runtime: Runtime) -> AsyncIterator[ServerLink]:
+    """Start an instance and talk to it for the length of the block.
+
+    Raises:
+        StartFailed: On entry, when nothing is left running.
+    """
+    link = ServerLink(spec)
+    async with runtime.start(spec, link) as instance:
+        link._instance = instance
+        yield link
