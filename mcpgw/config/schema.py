@@ -6,18 +6,64 @@ are checked against them.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
-from mcpgw.config.units import parse_duration, parse_size
+from mcpgw.config import addresses
+from mcpgw.config.units import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+    positive,
+)
 from mcpgw.units import MIB, Bytes, Seconds
 
-Duration = Annotated[Seconds, BeforeValidator(parse_duration)]
-Size = Annotated[Bytes, BeforeValidator(parse_size)]
+T = TypeVar("T")
+
+Duration = Annotated[
+    Seconds,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema({"type": ["string", "number"], "pattern": DURATION_PATTERN, "minimum": 0}),
+]
+Deadline = Annotated[Duration, AfterValidator(positive)]
+Size = Annotated[
+    Bytes,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, when_used="json"),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": SIZE_PATTERN, "minimum": 1}),
+]
 Count = Annotated[int, Field(ge=1)]
+Filename = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+def _read_only(mapping: Mapping[str, T]) -> Mapping[str, T]:
+    return MappingProxyType(dict(mapping))
+
+
+ByName = Annotated[
+    Mapping[str, T],
+    AfterValidator(_read_only),
+    PlainSerializer(dict),
+    Field(validate_default=True),
+]
+
 
 SERVER_NAME = r"^[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?$"
 
@@ -60,16 +106,16 @@ class Per(StrEnum):
 class Timeouts(_Frozen):
     """Deadlines of one tool."""
 
-    probe: Duration = Seconds(10)
+    probe: Deadline = Seconds(10)
     """How long a server may take to answer `server/discover` before it counts as legacy."""
 
-    start: Duration = Seconds(60)
+    start: Deadline = Seconds(60)
     """How long an instance may take from spawn to a completed handshake."""
 
-    call: Duration = Seconds(120)
+    call: Deadline = Seconds(120)
     """How long a request may go without an answer or progress."""
 
-    call_max: Duration = Seconds(3600)
+    call_max: Deadline = Seconds(3600)
     """How long a request may take in all, progress or not."""
 
     stop: Duration = Seconds(5)
@@ -77,6 +123,15 @@ class Timeouts(_Frozen):
 
     term: Duration = Seconds(2)
     """How long it may take to exit after SIGTERM, before SIGKILL."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.call > self.call_max:
+            raise ValueError(
+                f'"call" ({format_duration(self.call)}) is longer than "call_max" '
+                f"({format_duration(self.call_max)})"
+            )
+        return self
 
 
 class ServerLimits(_Frozen):
@@ -102,6 +157,12 @@ class Launcher(_Frozen):
     max: Count = 16
     """How many instances may exist at once, warm ones included."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.warm > self.max:
+            raise ValueError(f'"warm" ({self.warm}) is more than "max" ({self.max})')
+        return self
+
 
 class Backoff(_Frozen):
     """How restarts are spaced after failures."""
@@ -109,12 +170,21 @@ class Backoff(_Frozen):
     initial: Duration = Seconds(1)
     """The wait after the first failure; it doubles with each further one."""
 
-    max: Duration = Seconds(60)
+    max: Deadline = Seconds(60)
     """The longest wait."""
 
     failures: Count = 5
     """After so many failures in a row the tool is `failed`: requests are refused at once,
     but for one trial each `max`."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.initial > self.max:
+            raise ValueError(
+                f'"initial" ({format_duration(self.initial)}) is longer than "max" '
+                f"({format_duration(self.max)})"
+            )
+        return self
 
 
 class Daemon(_Frozen):
@@ -132,7 +202,7 @@ class Daemon(_Frozen):
     idle_timeout: Duration = Seconds(300)
     """How long an instance beyond `min` may be idle before it is stopped."""
 
-    max_age: Duration | None = None
+    max_age: Deadline | None = None
     """When an instance is replaced for its age; null means never."""
 
     max_requests: Count | None = None
@@ -140,6 +210,12 @@ class Daemon(_Frozen):
 
     backoff: Backoff = Backoff()
     """How restarts are spaced after failures."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f'"min" ({self.min}) is more than "max" ({self.max})')
+        return self
 
 
 class Queue(_Frozen):
@@ -155,7 +231,9 @@ class Queue(_Frozen):
 class ServerSpec(_Frozen):
     """One MCP server, as configured: an entry under `tools:`."""
 
-    name: Annotated[str, Field(exclude=True)] = ""
+    name: Annotated[SkipJsonSchema[str], Field(exclude=True)] = ""
+    """Its key under `tools:`, filled in by the loader."""
+
     runtime: RuntimeKind = RuntimeKind.NATIVE
     """`native`: a local process; `container`: one container per instance."""
 
@@ -169,12 +247,12 @@ class ServerSpec(_Frozen):
     args: tuple[str, ...] = ()
     """Its arguments."""
 
-    env: Mapping[str, str] = {}
+    env: ByName[str] = {}
     """Environment variables to give it, beside PATH, HOME, LANG and TMPDIR. `${VAR}` takes a
     variable of the gateway's own environment, `file:/path` the content of a file, `$$` is a
     dollar sign."""
 
-    cwd: Path | None = None
+    cwd: Filename | None = None
     """Its working directory, relative to the config file; default: the config file's directory."""
 
     image: str | None = None
@@ -202,7 +280,7 @@ class ServerSpec(_Frozen):
 class Listen(_Frozen):
     """Where the gateway listens."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(addresses.bindable)] = "127.0.0.1"
     """The address to bind. Anything but loopback needs authentication or `allow_anonymous`."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -244,32 +322,32 @@ class Config(_Frozen):
     listen: Listen = Listen()
     """Where the gateway listens."""
 
-    public_url: str | None = None
+    public_url: Annotated[str, AfterValidator(addresses.base_url)] | None = None
     """The URL clients use, path prefix included, e.g. `https://mcp.example.com/mcp`; its host
     is accepted in `Host` and its origin in `Origin`."""
 
     allow_anonymous: bool = False
     """Whether a bind beyond loopback may go without authentication."""
 
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[Annotated[str, AfterValidator(addresses.host)], ...] = ()
     """Further values accepted in `Host` (name or name:port); `*` accepts any."""
 
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[Annotated[str, AfterValidator(addresses.origin)], ...] = ()
     """Further origins accepted in `Origin`, e.g. `https://app.example.com`; `*` accepts any."""
 
-    workspace_root: Path = Path("/workspaces")
+    workspace_root: Filename = Path("/workspaces")
     """The folder under which each tool has its own."""
 
-    tools_root: Path = Path("/tools")
+    tools_root: Filename = Path("/tools")
     """Where `cmd` is looked up after PATH."""
 
     shutdown_grace: Duration = Seconds(30)
     """How long requests in flight may take to finish after SIGTERM."""
 
-    session_idle: Duration = Seconds(1800)
+    session_idle: Deadline = Seconds(1800)
     """How long a legacy session may be idle before it ends."""
 
-    keep_alive: Duration = Seconds(15)
+    keep_alive: Deadline = Seconds(15)
     """How often a quiet event stream carries a comment, so that proxies keep it open."""
 
     instance_headers: bool = True
@@ -281,17 +359,13 @@ class Config(_Frozen):
     limits: Limits = Limits()
     """Bounds of the gateway as a whole."""
 
-    tools: Mapping[str, ServerSpec] = {}
+    tools: ByName[ServerSpec] = {}
     """The MCP servers, by name: lower-case letters, digits, `-` and `_`."""
 
-    base_dir: Annotated[Path, Field(exclude=True)] = Path()
+    base_dir: Annotated[SkipJsonSchema[Path], Field(exclude=True)] = Path()
+    """The folder of the file, filled in by the loader."""
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the listener."""
-        if self.listen.host == "localhost":
-            return True
-        try:
-            return ip_address(self.listen.host).is_loopback
-        except ValueError:
-            return False
+        return addresses.is_loopback(self.listen.host)

@@ -48,6 +48,17 @@ def parse_duration(value: object) -> Seconds:
     return Seconds(float(value))
 
 
+def positive(seconds: Seconds) -> Seconds:
+    """Give `seconds` back; for deadlines and clocks, which nothing can meet at zero.
+
+    Raises:
+        ValueError: It is zero.
+    """
+    if not seconds:
+        raise ValueError('expected a duration longer than zero, such as "30s"')
+    return seconds
+
+
 def parse_size(value: object) -> Bytes:
     """Give the bytes that `value` stands for: a number of them, or text such as ``4MiB``.
 
