@@ -6,6 +6,7 @@ GatewayError
     UnknownServer          no server of that name is configured
     UnknownMethod          nobody behind this endpoint knows the method
     NotBridged             the feature does not cross the gateway
+    UnknownSession         the session ended, or never was
     DuplicateId            the id is already in flight in this session
     SessionLimit           too many sessions
     QueueFull              too many requests wait for this server
@@ -56,6 +57,10 @@ class UnknownMethod(Refused):
 
 class NotBridged(Refused):
     """The feature does not cross the gateway."""
+
+
+class UnknownSession(Refused):
+    """The session ended, or never was, or is somebody else's."""
 
 
 class DuplicateId(Refused):

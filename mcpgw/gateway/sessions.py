@@ -7,28 +7,40 @@ session does. Knowing an id is not being somebody; the edge authenticates every 
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
 
 from mcpgw import aio
-from mcpgw.errors import DuplicateId, QueueFull, SessionLimit, ShuttingDown
+from mcpgw.errors import DuplicateId, GatewayError, QueueFull, SessionLimit, ShuttingDown
 from mcpgw.gateway.exchange import Exchange
 from mcpgw.gateway.server import RunningServer
 from mcpgw.lifecycle.base import Lease, Owner
 from mcpgw.lifecycle.link import ServerLink
 from mcpgw.protocol.client import ClientFacts
-from mcpgw.protocol.messages import Notification, Outcome, id_key
+from mcpgw.protocol.messages import EMPTY, Notification, Outcome, Result, id_key
+from mcpgw.protocol.methods import INITIALIZE, PING
 from mcpgw.units import Seconds
 
 log = structlog.get_logger(__name__)
 
-Work: TypeAlias = asyncio.Task[Outcome]
+Work: TypeAlias = asyncio.Task[Outcome | GatewayError]
+"""An exchange under way. Why it could not be answered is a value here, since its waiter may
+have left; it is cancelled when its client says so."""
 
 _SWEEP: Final = Seconds(30)
 """How often idle sessions are looked for, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """A stream that the client holds open."""
+
+    deliver: Callable[[Notification], None]
+    stop: Callable[[], None]
 
 
 class Session:
@@ -41,10 +53,7 @@ class Session:
         self.server = server
         self.client = client
         self.owner = Owner(self.id)
-        self.streaming = False
-        """Whether the client holds a stream open; such a session is not idle."""
-        self.on_notification: Callable[[Notification], None] | None = None
-        """Where notifications that answer no request go, while a stream is open."""
+        self._listener: _Listener | None = None
         self._tasks = tasks
         self._limit = limit
         self._work: dict[bytes, Work] = {}
@@ -60,7 +69,8 @@ class Session:
 
     def idle_for(self, now: float) -> Seconds:
         """How long nothing has happened; zero while something is in flight."""
-        return Seconds(0.0 if self._work or self.streaming else now - self._seen)
+        busy = bool(self._work) or self._listener is not None
+        return Seconds(0.0 if busy else now - self._seen)
 
     def start(self, exchange: Exchange) -> Work:
         """Begin an exchange that lives as long as it needs, whoever waits for it.
@@ -86,12 +96,32 @@ class Session:
 
     def notify(self, notification: Notification) -> None:
         """Hear a notification of the server's that concerns every client."""
-        if self.on_notification is not None:
-            self.on_notification(notification)
+        if self._listener is not None:
+            self._listener.deliver(notification)
+
+    @contextmanager
+    def listening(
+        self, deliver: Callable[[Notification], None], stop: Callable[[], None]
+    ) -> Iterator[None]:
+        """Hear what answers no request, for the length of the block; the newest listener wins.
+
+        `stop` is called when a newer listener takes over, or the session ends.
+        """
+        if self._listener is not None:
+            self._listener.stop()
+        mine = self._listener = _Listener(deliver, stop)
+        try:
+            yield
+        finally:
+            if self._listener is mine:
+                self._listener = None
+            self.touch()
 
     async def end(self) -> None:
         """Cancel what is in flight and let go of the session's instance."""
         self._ended = True
+        if self._listener is not None:
+            self._listener.stop()
         for work in tuple(self._work.values()):
             work.cancel()
         async with self._holding:
@@ -101,24 +131,31 @@ class Session:
         self._work.pop(key, None)
         self.touch()
 
-    async def _serve(self, exchange: Exchange) -> Outcome:
-        if not self.server.instance_per_session:
+    async def _serve(self, exchange: Exchange) -> Outcome | GatewayError:
+        try:
+            if exchange.request.method == PING:
+                return Result(EMPTY)
+            if exchange.request.method == INITIALIZE:
+                return await self.server.initialize(self.client, self.owner)
+            if self.server.instance_per_session:
+                return await self.server.serve_with(await self._own_instance(), exchange)
             return await self.server.serve(exchange)
-        return await self.server.serve_with(await self._own_instance(), exchange)
+        except GatewayError as exc:
+            return exc
 
     async def _own_instance(self) -> Lease[ServerLink]:
         """The session's own instance, started when first needed and again after a loss."""
         async with self._holding:
             if self._ended:
                 raise ShuttingDown("the session has ended")
-            if self._lease is None or self._lease.member.lost.is_set():
+            lease = self._lease
+            if lease is None or lease.member.lost.is_set():
+                self._lease = None
                 await self._held.aclose()
                 self._held = AsyncExitStack()
-                self._lease = None
-                self._lease = await self._held.enter_async_context(
-                    self.server.pool.lease(self.owner)
-                )
-            return self._lease
+                lease = await self._held.enter_async_context(self.server.pool.lease(self.owner))
+                self._lease = lease
+            return lease
 
 
 class Sessions:

@@ -1,0 +1,135 @@
+"""What happens to every request: it gets an id and a log line, is checked, and never crashes out.
+
+The order is that of the list in `build_app`: outermost first.
+"""
+
+import re
+import secrets
+import time
+from typing import Final
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from mcpgw.edge.context import CONTEXT, REQUEST_ID, SERVED, Served, is_local
+from mcpgw.edge.origin import ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS
+from mcpgw.edge.reply import Settled, json_response
+from mcpgw.edge.wire_errors import to_failure, to_wire
+from mcpgw.errors import GatewayError
+from mcpgw.protocol import codes
+from mcpgw.protocol.messages import dump_response, failure
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, and a log line when it is done."""
+    given = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    served = request[SERVED] = Served()
+    started = time.perf_counter()
+    status = 499  # nobody is left to read an answer
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        if request.app[CONTEXT].config.log.access:
+            _log_access(request, served, status, time.perf_counter() - started)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer for failures outside any exchange: before its id is known, or a bug of ours."""
+    try:
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge as exc:
+        return _refusal(413, codes.INVALID_REQUEST, f"the body is too large: {exc.text}")
+    except web.HTTPException as exc:
+        return _refusal(exc.status, codes.INVALID_REQUEST, exc.reason)
+    except GatewayError as exc:
+        row = to_wire(exc)
+        error = to_failure(exc, local=is_local(request))
+        settled = Settled(error, row.status, exc.retry_after)
+        return json_response(dump_response(None, error), settled)
+    except Exception as exc:
+        log.exception("http.crashed", request_id=request[REQUEST_ID])
+        return json_response(
+            dump_response(None, to_failure(exc, local=False)),
+            Settled(to_failure(exc, local=False), 500),
+        )
+
+
+@web.middleware
+async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse foreign names and foreign pages (MUST); answer CORS preflights."""
+    policy = request.app[CONTEXT].policy
+    host = request.headers.get("Host", "")
+    if policy.refuses_host(host):
+        text = f"Host {host[:100]!r} is not accepted here; see public_url and allowed_hosts"
+        return _refusal(403, codes.INVALID_REQUEST, text)
+    origin = request.headers.get("Origin")
+    if origin is not None and policy.refuses_origin(origin):
+        text = f"Origin {origin[:100]!r} is not accepted here; see allowed_origins"
+        return _refusal(403, codes.INVALID_REQUEST, text)
+    if request.method == "OPTIONS":
+        return web.Response(status=204, headers={"Allow": ALLOWED_METHODS})
+    return await handler(request)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Sign a response just before its headers go out."""
+    headers = response.headers
+    if (request_id := request.get(REQUEST_ID)) is None:
+        return
+    headers["X-Request-Id"] = request_id
+    context = request.app[CONTEXT]
+    if context.config.instance_headers:
+        _name_instance(response, request[SERVED])
+    origin = request.headers.get("Origin")
+    if origin is not None and not context.policy.refuses_origin(origin):
+        headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        headers["Vary"] = "Origin"
+        if request.method == "OPTIONS":
+            headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+            headers["Access-Control-Allow-Headers"] = _allowed_headers(request)
+            headers["Access-Control-Max-Age"] = "7200"
+
+
+def _name_instance(response: web.StreamResponse, served: Served) -> None:
+    if served.server is not None:
+        response.headers["Mcpgw-Server"] = served.server
+    if served.instance is not None:
+        response.headers["Mcpgw-Instance"] = served.instance
+        response.headers["Mcpgw-Queue-Ms"] = str(round(served.queued * 1000))
+
+
+def _allowed_headers(request: web.Request) -> str:
+    """Our list, and any `Mcp-Param-*` asked for: their names are the servers' business."""
+    asked = request.headers.get("Access-Control-Request-Headers", "")
+    names = [name.strip() for name in asked.split(",")]
+    params = [n for n in names if re.fullmatch(r"(?i)mcp-param-[a-z0-9!#$%&'*+.^_`|~-]{1,100}", n)]
+    return ", ".join([ALLOWED_HEADERS, *params])
+
+
+def _refusal(status: int, code: int, text: str) -> web.Response:
+    error = failure(code, text)
+    return json_response(dump_response(None, error), Settled(error, status))
+
+
+def _log_access(request: web.Request, served: Served, status: int, seconds: float) -> None:
+    log.info(
+        "http.answered",
+        request_id=request[REQUEST_ID],
+        http=request.method,
+        status=status,
+        server=served.server,
+        method=served.method,
+        instance=served.instance,
+        duration_ms=round(seconds * 1000, 2),
+    )

@@ -1,0 +1,52 @@
+"""POST of the modern era (2026-07-28): every request stands for itself.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
+"""
+
+from typing import Final
+
+from aiohttp import web
+
+from mcpgw.edge.accept import Accepts
+from mcpgw.edge.context import SERVED, is_local
+from mcpgw.edge.ladder import ModernRequest
+from mcpgw.edge.reply import PostReply, Settled
+from mcpgw.edge.settling import report
+from mcpgw.edge.wire_errors import SERVER_ERROR_STATUS, to_failure, to_wire
+from mcpgw.errors import GatewayError
+from mcpgw.gateway.exchange import Exchange
+from mcpgw.gateway.server import RunningServer
+from mcpgw.lifecycle.base import Owner
+from mcpgw.protocol.messages import Failure
+from mcpgw.protocol.methods import DISCOVER
+
+ANONYMOUS: Final = Owner("anonymous")
+
+
+async def post_modern(
+    request: web.Request, server: RunningServer, rung: ModernRequest, accepts: Accepts
+) -> web.StreamResponse:
+    """Answer one request; a closed connection cancels it (MUST), by cancelling this handler."""
+    reply = PostReply(request, accepts)
+    try:
+        settled = await _settle(request, server, rung, reply)
+        return await reply.finish(rung.request.id, settled)
+    finally:
+        reply.abandon()
+
+
+async def _settle(
+    request: web.Request, server: RunningServer, rung: ModernRequest, reply: PostReply
+) -> Settled:
+    request[SERVED].method = rung.request.method
+    try:
+        if rung.request.method == DISCOVER:
+            outcome = await server.discover(ANONYMOUS)
+        else:
+            outcome = await server.serve(Exchange(rung.request, rung.client, ANONYMOUS, reply))
+    except GatewayError as exc:
+        report(server, rung.request, exc)
+        error = to_failure(exc, local=is_local(request))
+        return Settled(error, to_wire(exc).status, exc.retry_after)
+    status = SERVER_ERROR_STATUS.get(outcome.code, 200) if isinstance(outcome, Failure) else 200
+    return Settled(outcome, status)

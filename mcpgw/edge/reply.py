@@ -1,0 +1,140 @@
+"""The answer to one POST: plain JSON if it is quick and alone, an event stream otherwise."""
+
+import asyncio
+from dataclasses import dataclass
+
+from aiohttp import web
+from msgspec import Raw
+
+from mcpgw.edge.accept import Accepts
+from mcpgw.edge.context import CONTEXT, SERVED, Context, Served
+from mcpgw.edge.stream import EventStream, Outbox
+from mcpgw.protocol.messages import Outcome, dump_notification, dump_response
+from mcpgw.protocol.methods import PROGRESS
+from mcpgw.units import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How an exchange ended, in HTTP's words."""
+
+    outcome: Outcome
+    status: int = 200
+    retry_after: Seconds | None = None
+
+
+class PostReply:
+    """The `ReplyChannel` of an exchange that came by POST.
+
+    The stream is opened by the first thing to stream: a notification, or the first
+    keep-alive of an answer that takes its time.
+    """
+
+    def __init__(self, request: web.Request, accepts: Accepts) -> None:
+        self._request = request
+        self._context: Context = request.app[CONTEXT]
+        self._accepts = accepts
+        self._outbox: Outbox | None = None
+        self._writer: asyncio.Task[EventStream] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if accepts.sse:
+            keep_alive = self._context.config.keep_alive
+            self._timer = asyncio.get_running_loop().call_later(keep_alive, self._open)
+
+    def served_by(self, instance: str, queued: Seconds) -> None:
+        """See `ReplyChannel.served_by`."""
+        served: Served = self._request[SERVED]
+        served.instance, served.queued = instance, queued
+
+    def progress(self, params: Raw) -> None:
+        """See `ReplyChannel.progress`."""
+        if self._accepts.sse:
+            self._open().put(dump_notification(PROGRESS, params))
+
+    async def finish(self, id: bytes, settled: Settled) -> web.StreamResponse:
+        """Send the answer, and end the response with it."""
+        return await self._end([dump_response(id, settled.outcome)], settled)
+
+    async def finish_batch(self, answers: list[tuple[bytes, Outcome]]) -> web.StreamResponse:
+        """Send the answers of a batch."""
+        messages = [dump_response(id, outcome) for id, outcome in answers]
+        if self._outbox is None and self._accepts.json:
+            messages = [b"[" + b",".join(messages) + b"]"]
+        return await self._end(messages)
+
+    async def give_up(self) -> web.StreamResponse:
+        """End the response without an answer: its own client has cancelled the request."""
+        self._open().close()
+        return await self._written()
+
+    def abandon(self) -> None:
+        """Stop writing at once: the client is gone."""
+        self._stop_timer()
+        if self._writer is not None:
+            self._writer.cancel()
+
+    async def _end(
+        self, messages: list[bytes], settled: Settled | None = None
+    ) -> web.StreamResponse:
+        self._stop_timer()
+        if self._outbox is None and self._accepts.json:
+            return json_response(messages[0], settled)
+        outbox = self._open()
+        for message in messages:
+            outbox.answer(message)
+        outbox.close()
+        return await self._written()
+
+    async def _written(self) -> web.StreamResponse:
+        assert self._writer is not None
+        await asyncio.wait([self._writer])
+        if self._writer.cancelled() or self._writer.exception() is not None:
+            return web.Response(status=499)  # nobody is there to read it
+        return self._writer.result()
+
+    def _open(self) -> Outbox:
+        if self._outbox is None:
+            self._stop_timer()
+            self._outbox = Outbox(self._context.config.limits.stream_buffer)
+            self._writer = self._context.tasks.start(self._write(self._outbox), name="sse")
+        return self._outbox
+
+    async def _write(self, outbox: Outbox) -> EventStream:
+        stream = EventStream(keep_alive=self._context.config.keep_alive)
+        await stream_to_end(self._request, stream, outbox)
+        return stream
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+async def stream_to_end(request: web.Request, stream: EventStream, outbox: Outbox) -> None:
+    """Open the stream and send what the outbox gets, until it closes or the reader goes.
+
+    A reader that is too slow for the outbox is disconnected, so that its client learns
+    that something was lost.
+    """
+    try:
+        await stream.prepare(request)
+        try:
+            await outbox.pump(stream)
+        finally:
+            stream.stop_streaming()
+        if outbox.overflowed and request.transport is not None:
+            request.transport.abort()
+        await stream.write_eof()
+    except (ConnectionError, TimeoutError):
+        outbox.close()
+
+
+def json_response(message: bytes, settled: Settled | None = None) -> web.Response:
+    """One JSON message as a response."""
+    response = web.Response(body=message, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    if settled is not None:
+        response.set_status(settled.status)
+        if settled.retry_after is not None:
+            response.headers["Retry-After"] = str(max(1, round(settled.retry_after)))
+    return response
