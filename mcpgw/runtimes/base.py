@@ -68,9 +68,7 @@ class Instance(Protocol):
 class Runtime(Protocol):
     """Starts instances. Leaving the context stops the instance, whatever happened inside."""
 
-    def start(
-        self, spec: ServerSpec, receiver: Receiver
-    ) -> AbstractAsyncContextManager[Instance]:
+    def start(self, spec: ServerSpec, receiver: Receiver) -> AbstractAsyncContextManager[Instance]:
         """Start one instance of `spec`, telling `receiver` what it writes.
 
         On the way out: close stdin, wait `timeouts.stop`, SIGTERM to the group, wait
