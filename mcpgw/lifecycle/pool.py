@@ -1,0 +1,399 @@
+"""Carries out what `mcpgw.lifecycle.plan` decides: owns the instances, the queue and the timer.
+
+Every slot is one task running ``async with opener() as member``; a pool has one timer
+and no other task. Whatever happens (a lease is asked for or ends, an instance is ready
+or gone, the timer fires) changes the books and then calls `_settle`, which serves the
+queue, asks for a plan and carries it out, all without waiting. So between two steps of
+the event loop the books are consistent, and no call can meet an instance half stopped.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Final, Generic
+
+import structlog
+
+from mcpgw.aio import Tasks
+from mcpgw.errors import GatewayError, StartFailed
+from mcpgw.lifecycle import refusals
+from mcpgw.lifecycle.affinity import Affinities
+from mcpgw.lifecycle.base import Lease, M, Opener, Owner
+from mcpgw.lifecycle.health import HEALTHY, after_failure, after_ready
+from mcpgw.lifecycle.plan import PoolLimits, choose, has_room, is_proven, plan
+from mcpgw.lifecycle.queue import FairQueue
+from mcpgw.lifecycle.slots import Slots
+from mcpgw.lifecycle.states import PoolState, Slot, SlotState, SlotView, Snapshot
+from mcpgw.units import Seconds
+
+log = structlog.get_logger(__name__)
+
+POOL_BACKOFF: Final = "pool.backoff"
+POOL_FAILED: Final = "pool.failed"
+POOL_RECOVERED: Final = "pool.recovered"
+
+
+@asynccontextmanager
+async def open_pool(
+    name: str,
+    limits: PoolLimits,
+    opener: Opener[M],
+    *,
+    jitter: Callable[[], float] = random.random,
+) -> AsyncIterator["Pool[M]"]:
+    """A pool of instances of the server `name`, for the length of the block.
+
+    `jitter` gives numbers from 0 to 1. Leaving stops every instance, all at once, takes as
+    long as the slowest stop, and refuses whoever waits with `ShuttingDown`.
+    """
+    async with Tasks(f"pool:{name}") as tasks:
+        pool = Pool(name, limits, opener, jitter, tasks)
+        pool._settle()
+        try:
+            yield pool
+        finally:
+            pool._close()
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket(Generic[M]):
+    """One request in the queue."""
+
+    affinity: str | None
+    deadline: float
+    granted: asyncio.Future[Slot[M]]
+
+
+class Pool(Generic[M]):
+    """Instances of one server, and who uses them. Made by `open_pool`; a `Lifecycle`."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: PoolLimits,
+        opener: Opener[M],
+        jitter: Callable[[], float],
+        tasks: Tasks,
+    ) -> None:
+        self._name = name
+        self._limits = limits
+        self._jitter = jitter
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()  # what the timer logs belongs to no request
+        self._slots = Slots(name, opener, tasks, self)
+        self._queue: FairQueue[_Ticket[M]] = FairQueue()
+        self._affinities: Affinities[M] = Affinities()
+        self._health = HEALTHY
+        self._shutting_down = False
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+        self._watchers: list[asyncio.Future[None]] = []
+
+    # --- what others use ---
+
+    def lease(self, owner: Owner, *, affinity: str | None = None) -> "_Leasing[M]":
+        """See `Lifecycle.lease`."""
+        return _Leasing(self, owner, affinity)
+
+    async def drain(self, within: Seconds) -> None:
+        """See `Lifecycle.drain`. Instances stop as soon as nobody uses them."""
+        self._shut_down()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self.until(lambda now: not now.in_flight)
+
+    async def until(self, holds: Callable[[Snapshot], bool]) -> Snapshot:
+        """Wait for the pool to be in a state for which `holds` is true; return that state."""
+        while not holds(snapshot := self.snapshot()):
+            changed = self._loop.create_future()
+            self._watchers.append(changed)
+            await changed
+        return snapshot
+
+    def snapshot(self) -> Snapshot:
+        """Return what an operator would want to know of this moment."""
+        now = self._loop.time()
+        return Snapshot(
+            name=self._name,
+            state=self._health.state(self._limits.backoff),
+            shutting_down=self._shutting_down,
+            slots=tuple(
+                SlotView(s.label, s.state, s.in_flight, s.served, Seconds(now - s.started_at))
+                for s in self._slots
+            ),
+            waiting=len(self._queue),
+            failures=self._health.failures,
+            last_error=self._health.error,
+            retry_in=self._health.retry_after(now),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.snapshot()}>"
+
+    # --- leases ---
+
+    def _take(self, affinity: str | None) -> Slot[M] | None:
+        """Lease an instance at once if one is free and nobody waits."""
+        if self._queue or self._shutting_down:
+            return None
+        slot = self._pick(affinity)
+        if slot is None or _is_lost(slot):
+            return None
+        self._grant(slot, affinity)
+        if self._limits.max_leases is not None and slot.served >= self._limits.max_leases:
+            self._settle()
+        elif self._watchers:
+            self._notify()
+        return slot
+
+    async def _wait(self, owner: Owner, affinity: str | None) -> tuple[Slot[M], Seconds]:
+        """Lease an instance when it is this request's turn; say how long that took."""
+        if self._shutting_down:
+            raise refusals.shutting_down(self._name)
+        if len(self._queue) >= self._limits.queue_size:
+            raise refusals.queue_full(self._name, len(self._queue))
+        now = self._loop.time()
+        deadline = now + self._limits.queue_timeout
+        ticket = _Ticket[M](affinity, deadline, self._loop.create_future())
+        self._queue.push(owner, ticket)
+        self._settle()
+        try:
+            slot = await ticket.granted
+        except asyncio.CancelledError:
+            self._leave(ticket)
+            raise
+        return slot, Seconds(self._loop.time() - now)
+
+    def _leave(self, ticket: _Ticket[M]) -> None:
+        """Take a cancelled request out of the queue, or back what it was given this instant."""
+        granted = ticket.granted
+        if self._queue.remove(ticket):
+            self._notify()
+        elif granted.done() and not granted.cancelled() and granted.exception() is None:
+            self._give_back(granted.result())
+
+    def _give_back(self, slot: Slot[M]) -> None:
+        """Undo a lease that its holder never saw: the instance is as unused as before."""
+        slot.served -= 1
+        slot.in_flight -= 1
+        if not slot.in_flight:
+            slot.idle_since = self._loop.time()
+        if slot.state is SlotState.DRAINING:  # if for another reason, the plan drains it again
+            self._slots.move(slot, SlotState.READY)
+        self._settle()
+
+    def _release(self, slot: Slot[M]) -> None:
+        slot.in_flight -= 1
+        slot.proven = slot.proven or not _is_lost(slot)
+        if not slot.in_flight:
+            slot.idle_since = self._loop.time()
+            self._wake_by(slot.idle_since + self._limits.idle_timeout)
+        if self._queue or slot.state is not SlotState.READY or self._health.failures:
+            self._settle()
+        elif self._watchers:
+            self._notify()
+
+    def _pick(self, affinity: str | None) -> Slot[M] | None:
+        if affinity is not None:
+            slot = self._affinities.get(affinity)
+            if slot is not None and has_room(slot, self._limits):
+                return slot
+        return choose(self._slots, self._limits)
+
+    def _grant(self, slot: Slot[M], affinity: str | None) -> None:
+        slot.in_flight += 1
+        slot.served += 1
+        if affinity is not None and self._limits.max_leases != 1:
+            self._affinities.note(affinity, slot)
+
+    # --- the engine ---
+
+    def _settle(self, now: float | None = None) -> None:
+        """Bring everything in line with what is known: the one place where things are decided."""
+        now = self._loop.time() if now is None else now
+        self._notice(now)
+        self._serve()
+        self._expire(now)
+        todo = plan(
+            self._slots,
+            len(self._queue),
+            self._limits,
+            self._health,
+            now,
+            shutting_down=self._shutting_down,
+        )
+        for slot in todo.drain:
+            self._slots.move(slot, SlotState.DRAINING)
+        for slot in todo.stop:
+            self._slots.stop(slot)
+        for _ in range(todo.start):
+            self._slots.start(now)
+        self._refuse_hopeless(todo.refuse_until, now)
+        oldest = self._queue.oldest()
+        self._wake_by(min(todo.wake_at, oldest.deadline if oldest is not None else inf))
+        self._notify()
+
+    def _notice(self, now: float) -> None:
+        """Take lost instances out of use, and see whether the others have proven themselves."""
+        for slot in self._slots:
+            if slot.state not in (SlotState.READY, SlotState.DRAINING):
+                continue
+            if self._health.failures and is_proven(slot, self._limits, now):
+                self._forgive(slot)
+            if _is_lost(slot):
+                self._lost(slot, now)
+
+    def _serve(self) -> None:
+        while self._queue and choose(self._slots, self._limits) is not None:
+            ticket = self._queue.pop()
+            if ticket.granted.done():
+                continue  # cancelled, and about to leave
+            slot = self._pick(ticket.affinity)
+            assert slot is not None
+            self._grant(slot, ticket.affinity)
+            ticket.granted.set_result(slot)
+
+    def _expire(self, now: float) -> None:
+        while (ticket := self._queue.oldest()) is not None and ticket.deadline <= now:
+            starting = self._any(SlotState.STARTING)
+            timeout = self._limits.queue_timeout
+            self._refuse(ticket, refusals.queue_timeout(self._name, timeout, starting=starting))
+
+    def _refuse_hopeless(self, until: float, now: float) -> None:
+        for ticket in [t for t in self._queue if t.deadline <= until]:
+            self._refuse(ticket, refusals.backing_off(self._name, self._health, now))
+
+    def _refuse(self, ticket: _Ticket[M], error: GatewayError) -> None:
+        self._queue.remove(ticket)
+        if not ticket.granted.done():
+            ticket.granted.set_exception(error)
+
+    def _wake_by(self, when: float) -> None:
+        if when < self._timer_at and not self._closed:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = self._loop.call_at(when, self._wake, context=self._context.copy())
+
+    def _wake(self) -> None:
+        now = max(self._timer_at, self._loop.time())  # a coarse clock may fire a little early
+        self._timer, self._timer_at = None, inf
+        self._settle(now)
+
+    def _notify(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for changed in watchers:
+            if not changed.done():
+                changed.set_result(None)
+
+    # --- what becomes of instances ---
+
+    def slot_ready(self, slot: Slot[M]) -> None:
+        """See `SlotWatcher`."""
+        if self._health.state(self._limits.backoff) is not PoolState.RUNNING:
+            self._health = after_ready(self._health)
+        self._settle()
+
+    def slot_lost(self, slot: Slot[M]) -> None:
+        """See `SlotWatcher`."""
+        self._settle()
+
+    def slot_exited(self, slot: Slot[M], failure: StartFailed | None) -> None:
+        """See `SlotWatcher`."""
+        self._affinities.forget(slot)
+        if failure is not None:
+            self._fail(slot, failure, self._loop.time())
+            self._answer_start_failure(failure)
+        self._settle()
+
+    def _lost(self, slot: Slot[M], now: float) -> None:
+        # The end of one that serves its last lease says nothing about the next one.
+        if slot.state is SlotState.READY and not is_proven(slot, self._limits, now):
+            assert slot.member is not None
+            self._fail(slot, refusals.lost_early(self._name, slot.member.exit), now)
+        self._slots.move(slot, SlotState.STOPPING)
+
+    def _fail(self, slot: Slot[M], error: StartFailed, now: float) -> None:
+        if not self._health.is_news(slot.started_at):
+            return
+        backoff = self._limits.backoff
+        self._health = after_failure(self._health, error, now, backoff, self._jitter())
+        failed = self._health.state(backoff) is PoolState.FAILED
+        (log.error if failed else log.warning)(
+            POOL_FAILED if failed else POOL_BACKOFF,
+            server=self._name,
+            error=str(error),
+            failures=self._health.failures,
+            retry_in_s=round(self._health.retry_after(now), 3),
+        )
+
+    def _forgive(self, slot: Slot[M]) -> None:
+        if self._health.is_news(slot.ready_at):
+            log.info(POOL_RECOVERED, server=self._name, failures=self._health.failures)
+            self._health = HEALTHY
+
+    def _answer_start_failure(self, failure: StartFailed) -> None:
+        if self._limits.isolated:
+            starting = sum(slot.state is SlotState.STARTING for slot in self._slots)
+            oldest = self._queue.oldest()
+            if oldest is not None and len(self._queue) > starting:
+                self._refuse(oldest, failure)
+        elif not self._any(SlotState.STARTING, SlotState.READY):
+            wait = self._health.retry_after(self._loop.time())
+            for ticket in list(self._queue):
+                self._refuse(ticket, refusals.retold(failure, wait))
+
+    def _any(self, *states: SlotState) -> bool:
+        return any(slot.state in states for slot in self._slots)
+
+    # --- the end ---
+
+    def _shut_down(self) -> None:
+        self._shutting_down = True
+        for ticket in list(self._queue):
+            self._refuse(ticket, refusals.shutting_down(self._name))
+        self._settle()
+
+    def _close(self) -> None:
+        """Stop even what is in use; `open_pool` waits for it."""
+        self._shut_down()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for slot in list(self._slots):
+            if slot.state in (SlotState.READY, SlotState.DRAINING):
+                self._slots.stop(slot)
+
+
+def _is_lost(slot: Slot[M]) -> bool:
+    return slot.member is not None and slot.member.lost.is_set()
+
+
+class _Leasing(Generic[M]):
+    """The block in which a lease is held. A class, since it is entered for every request."""
+
+    __slots__ = ("_affinity", "_owner", "_pool", "_slot")
+
+    _slot: Slot[M]
+
+    def __init__(self, pool: Pool[M], owner: Owner, affinity: str | None) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._affinity = affinity
+
+    async def __aenter__(self) -> Lease[M]:
+        slot = self._pool._take(self._affinity)
+        queued = Seconds(0)
+        if slot is None:
+            slot, queued = await self._pool._wait(self._owner, self._affinity)
+        self._slot = slot
+        assert slot.member is not None
+        return Lease(slot.member, queued)
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        self._pool._release(self._slot)
