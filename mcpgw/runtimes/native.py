@@ -58,7 +58,8 @@ class NativeRuntime:
 
     def _program(self, spec: ServerSpec, label: str) -> Program:
         own = os.environ
-        command = find_command(spec, tools_root=self._tools_root, base_dir=self._base_dir, own=own)
+        found = find_command(spec, tools_root=self._tools_root, base_dir=self._base_dir, own=own)
+        command = (*found, *spec.args)
         environment = {**child_environment(spec, own), **orphans.environment_marks(label)}
         cwd = self._base_dir / (spec.cwd or "")
         return Program(spec.name, command, environment, cwd)
