@@ -63,7 +63,9 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
             await listener.close()
             for outbox in tuple(context.streams):
                 outbox.close()
-            await fleet.drain(config.shutdown_grace)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fleet.drain(config.shutdown_grace))
+                group.create_task(sessions.drain(config.shutdown_grace))
     log.info("gateway.stopped")
 
 

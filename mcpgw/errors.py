@@ -18,6 +18,7 @@ GatewayError
     InstanceExited         it exited with requests in flight
     LineTooLong            it wrote a line beyond the limit
     ProtocolViolation      it wrote something that is not MCP
+    AskedForInput          it wants to ask the user something
   DeadlineExceeded       no response before the request's deadline
 
 Exceptions carry facts, never status codes: `mcpgw.edge.wire_errors` is the one
@@ -128,6 +129,10 @@ class LineTooLong(ServerFailed):
 
 class ProtocolViolation(ServerFailed):
     """The instance answered with something that is not MCP."""
+
+
+class AskedForInput(ServerFailed):
+    """The server wants to ask the user something, which does not cross the gateway yet."""
 
 
 class DeadlineExceeded(GatewayError):

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from mcpgw.errors import NotBridged, ProtocolViolation
+from mcpgw.errors import AskedForInput, ProtocolViolation
 from mcpgw.protocol import codes, meta
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.handshake import ServerFacts
@@ -41,7 +41,7 @@ def to_client(outcome: Outcome, method: str, client: ClientFacts, server: Server
 
     Raises:
         ProtocolViolation: The result is of a kind that was not asked for.
-        NotBridged: The server asks for input, which the gateway does not carry.
+        AskedForInput: The server has a question, which the gateway does not carry.
     """
     if isinstance(outcome, Failure):
         return _failure_to_client(outcome, method, client, server)
@@ -118,7 +118,7 @@ def _check_complete(value: Raw) -> None:
         return
     kind = decode_text(_opened(value).get("resultType", COMPLETE))
     if kind == "input_required":
-        raise NotBridged(
+        raise AskedForInput(
             "the server asks for input from the user, which this gateway does not carry yet"
         )
     if kind != "complete":

@@ -87,6 +87,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     if (request_id := request.get(REQUEST_ID)) is None:
         return
     headers["X-Request-Id"] = request_id
+    headers["Server"] = "mcpgw"
     context = request.app[CONTEXT]
     if context.config.instance_headers:
         _name_instance(response, request[SERVED])

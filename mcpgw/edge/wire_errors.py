@@ -46,6 +46,7 @@ WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.InstanceExited: WireError(200, -31020),
     errors.LineTooLong: WireError(200, -31021),
     errors.ProtocolViolation: WireError(200, -31022),
+    errors.AskedForInput: WireError(200, -31023),
     errors.DeadlineExceeded: WireError(200, -31030),
 }
 

@@ -8,7 +8,7 @@ session does. Knowing an id is not being somebody; the edge authenticates every 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -117,6 +117,12 @@ class Session:
                 self._listener = None
             self.touch()
 
+    async def settled(self) -> None:
+        """Wait until nothing is in flight."""
+        while self._work:
+            await asyncio.wait(tuple(self._work.values()))
+            await asyncio.sleep(0)  # let the done callbacks run
+
     async def end(self) -> None:
         """Cancel what is in flight and let go of the session's instance."""
         self._ended = True
@@ -154,6 +160,7 @@ class Session:
                 await self._held.aclose()
                 self._held = AsyncExitStack()
                 lease = await self._held.enter_async_context(self.server.pool.lease(self.owner))
+                lease.member.on_notification = self.notify  # nobody else shares it
                 self._lease = lease
             return lease
 
@@ -208,6 +215,17 @@ class Sessions:
         session.server.unlisten(session.notify)
         log.debug("session.closed", server=session.server.name, reason=reason)
         await session.end()
+
+    async def drain(self, within: Seconds) -> None:
+        """Close every session, each as soon as nothing of it is in flight; at most that long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within), asyncio.TaskGroup() as group:
+                for session in tuple(self._open.values()):
+                    group.create_task(self._close_settled(session))
+
+    async def _close_settled(self, session: Session) -> None:
+        await session.settled()
+        await self.close(session, "shutdown")
 
     async def expire(self) -> None:
         """Close idle sessions, for as long as it runs."""
