@@ -1,0 +1,206 @@
+"""The command line.
+
+What a command does not need it does not import: `demo-server` is an MCP server that
+starts as often as a client wants one, and `check` and `--help` should answer at once.
+"""
+
+import argparse
+import errno
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+from mcpgw import __version__
+from mcpgw.errors import ConfigError, StartFailed
+
+if TYPE_CHECKING:
+    from mcpgw.config.load import Override
+    from mcpgw.config.schema import Config, ServerSpec
+
+OK: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+"""Wrong arguments or a wrong configuration."""
+
+INTERRUPTED: Final = 130
+"""What shells say for Ctrl-C."""
+
+_USAGE: Final = """mcpgw --config FILE [--host ADDRESS] [--port PORT] [--log-level LEVEL] ...
+       mcpgw check --config FILE
+       mcpgw schema | demo-server | --help | --version"""
+
+_OVERRIDES: Final = {
+    "host": ("listen", "host"),
+    "port": ("listen", "port"),
+    "log_level": ("log", "level"),
+    "log_format": ("log", "format"),
+}
+"""Which key of the configuration a flag takes the place of."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit status; `--help` and misuse exit by themselves."""
+    parser = _build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        status = _run(arguments, parser)
+        sys.stdout.flush()
+    except ConfigError as exc:
+        _say(str(exc), sys.stderr)
+        return MISUSED
+    except BrokenPipeError:  # nobody reads our output any more: not worth a word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mcpgw",
+        usage=_USAGE,
+        description="Serve stdio MCP servers over HTTP, as a configuration file lists them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"mcpgw {__version__}")
+    _add_config(parser)
+    flags = parser.add_argument_group("instead of what the file says")
+    flags.add_argument("--host", help="address to listen on", metavar="ADDRESS")
+    flags.add_argument("--port", help="port to listen on; 0 takes a free one", type=int)
+    flags.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+    flags.add_argument("--log-format", choices=["auto", "console", "json"])
+    _add_commands(parser)
+    return parser
+
+
+def _add_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(
+        dest="command", title="instead of serving", metavar="COMMAND", prog="mcpgw"
+    )
+    check = commands.add_parser("check", help="say what is wrong with a configuration, and stop")
+    _add_config(check)
+    commands.add_parser("schema", help="print the JSON Schema of the configuration")
+    commands.add_parser("demo-server", help="be a small MCP server on stdin and stdout")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    # SUPPRESS: or the default of a subcommand would undo what was given before its name.
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="the configuration; - reads it from stdin",
+    )
+
+
+def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if arguments.command == "schema":
+        return _print_schema()
+    if arguments.command == "demo-server":
+        from mcpgw.demo.server import main as serve_demo
+
+        return serve_demo()
+    if "config" not in arguments:
+        if arguments.command or any(getattr(arguments, name) for name in _OVERRIDES):
+            parser.error("--config FILE is missing")
+        parser.print_usage(sys.stderr)
+        return MISUSED
+    from mcpgw.config.load import load
+
+    config = load(arguments.config, overrides=_overrides(arguments))
+    return _check(config) if arguments.command == "check" else _serve(config)
+
+
+def _overrides(arguments: argparse.Namespace) -> "list[Override]":
+    from mcpgw.config.load import Override
+
+    given = {name: getattr(arguments, name) for name in _OVERRIDES}
+    return [
+        Override(f"--{name.replace('_', '-')}", _OVERRIDES[name], value)
+        for name, value in given.items()
+        if value is not None
+    ]
+
+
+def _serve(config: "Config") -> int:
+    from mcpgw import app
+    from mcpgw.observe import logs
+
+    logs.configure(config.log.level, config.log.format)
+    try:
+        return app.run(config)
+    except OSError as exc:
+        _say(f"mcpgw: {_explain(exc, config)}", sys.stderr)
+        return FAILED
+
+
+def _explain(exc: OSError, config: "Config") -> str:
+    host, port = config.listen.host, config.listen.port
+    start = f"cannot listen on {host} port {port}"
+    if isinstance(exc, socket.gaierror):
+        return f"{start}: there is no host of that name"
+    match exc.errno:
+        case errno.EADDRINUSE:
+            return f"{start}: another program does; stop it, or choose another with --port"
+        case errno.EADDRNOTAVAIL:
+            return f"{start}: this machine does not have that address; see listen.host"
+        case errno.EACCES | errno.EPERM:
+            return f"{start}: that takes a privilege; choose a port above 1023 with --port"
+        case _:
+            return str(exc)
+
+
+def _print_schema() -> int:
+    import json
+
+    from mcpgw.config.jsonschema import json_schema
+
+    _say(json.dumps(json_schema(), indent=2))
+    return OK
+
+
+def _check(config: "Config") -> int:
+    _say("ok")
+    width = max(map(len, config.tools), default=0)
+    for name, spec in config.tools.items():
+        found, *warnings = _look(config, spec)
+        _say(f"  {name:<{width}}  {spec.runtime:<9}  {spec.mode:<8}  {found}")
+        for warning in warnings:
+            _say(f"  {'':<{width}}  warning: {warning}")
+    return OK
+
+
+def _look(config: "Config", spec: "ServerSpec") -> list[str]:
+    """Say what a tool would run, then what would go wrong on this machine, as it is now."""
+    from mcpgw.sandbox.environment import SELF, child_environment, find_command
+
+    if spec.image:
+        return [spec.image]
+    found, warnings = "?", []
+    roots = {"tools_root": config.tools_root, "base_dir": config.base_dir}
+    try:
+        command = find_command(spec, **roots, own=os.environ)
+        found = "this program" if spec.cmd == SELF else command[0]
+    except StartFailed as exc:
+        warnings.append(str(exc))
+    try:
+        child_environment(spec, os.environ)
+    except StartFailed as exc:
+        warnings.append(str(exc))
+    if spec.cwd and not Path(spec.cwd).is_dir():
+        warnings.append(f"{spec.name}: cwd: {spec.cwd} is not a directory")
+    if any("${" in argument for argument in spec.args):
+        warnings.append(
+            f'{spec.name}: args go to the program as they are; "${{" has its meaning in env only'
+        )
+    return [found, *warnings]
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    stream = sys.stdout if stream is None else stream
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -1,0 +1,37 @@
+"""Every event that can be in the log, and what it means.
+
+The code writes the names out, so that a name found in a log can be searched for; a test
+keeps this table and the code equal. Variable parts are fields, never part of a name.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+EVENTS: Final[Mapping[str, str]] = {
+    "gateway.started": "The gateway listens, at `url`.",
+    "gateway.stopping": "It takes no new work; requests in flight have `grace_s` to finish.",
+    "gateway.stopped": "Everything it started is gone.",
+    "http.answered": "A request was answered (the access log; `log.access` turns it off).",
+    "http.crashed": "A request met a bug of ours; the traceback is in `exception`.",
+    "exchange.failed": "A client's request failed for a `reason` the client was told.",
+    "session.opened": "A client of an older revision began a session.",
+    "session.closed": "It ended, for a `reason`.",
+    "server.detected": "A server showed which era of the protocol it speaks.",
+    "instance.started": "A process was spawned.",
+    "instance.ready": "An instance completed its handshake.",
+    "instance.stderr": "A server wrote a line to stderr, or `suppressed` lines beyond its rate.",
+    "instance.noise": "A server wrote something to stdout that is not MCP; it was skipped.",
+    "instance.late": "A server answered a request that nobody waits for any more.",
+    "instance.asked": "A server asked its client something.",
+    "instance.killed": "A server did not stop by itself and got a `signal`.",
+    "instance.survived": "A process could not be killed: the system holds on to it.",
+    "slot.moved": "A place in a pool changed its state.",
+    "slot.broken": "A place in a pool lost its instance, or failed to get one.",
+    "pool.backoff": "A tool's instances fail to start; the next try waits.",
+    "pool.failed": "They failed so often that requests are refused, but for a trial now and then.",
+    "pool.recovered": "One started again.",
+    "guard.failed": "What cleans up after a killed gateway could not be started.",
+    "guard.exited": "It went away by itself, and is started anew.",
+    "orphan.killed": "A process that its server left behind was killed.",
+    "library.logged": "A library wrote to Python's own logging; `logger` names it.",
+}
