@@ -41,12 +41,14 @@ class ServerKind:
     checks: tuple[Check, ...]
     cancellable: bool = False
     """Whether its `slow` tool says on stderr that it was cancelled."""
+    protocol: str = "auto"
+    """What its `protocol` key says."""
 
     def config(self, mode: str, folder: Path) -> dict[str, Any]:
         """Its entry under `tools`."""
         cmd, *args = self.command(folder)
         env = {"MEMORY_FILE_PATH": str(folder / "memory.jsonl")}
-        return {"mode": mode, "cmd": cmd, "args": args, "env": env, "protocol": "auto"}
+        return {"mode": mode, "cmd": cmd, "args": args, "env": env, "protocol": self.protocol}
 
 
 def text(result: Mapping[str, Any]) -> str:
@@ -78,9 +80,16 @@ def gives(pick: Callable[[Any], object], wanted: object) -> Callable[[Outcome, C
     return lambda outcome, _: pick(outcome["result"]) == wanted
 
 
-def lists(*names: str) -> Callable[[Outcome, ClientKind], bool]:
-    """Whether a walk found these names, each once."""
-    return lambda outcome, _: all(outcome["result"]["names"].count(name) == 1 for name in names)
+def lists(*names: str, pages: int = 1) -> Callable[[Outcome, ClientKind], bool]:
+    """Whether a walk found these names, each once, in so many pages."""
+
+    def holds(outcome: Outcome, client: ClientKind) -> bool:
+        walked = outcome["result"]
+        # The TypeScript SDK 2.x walks by itself and shows its caller one long page.
+        expected = 1 if client.program == "v2" else pages
+        return walked["pages"] == expected and all(walked["names"].count(n) == 1 for n in names)
+
+    return holds
 
 
 def pings(outcome: Outcome, client: ClientKind) -> bool:
@@ -92,6 +101,16 @@ def counted(to: int) -> Callable[[Outcome, ClientKind], bool]:
     """Whether progress came complete, in order, and with its total."""
     wanted = [[n, to] for n in range(1, to + 1)]
     return lambda outcome, _: [entry[:2] for entry in outcome["result"]["progress"]] == wanted
+
+
+def slowly(steps: int) -> Callable[[Outcome, ClientKind], bool]:
+    """Whether progress rose in so many steps; what it counts is the server's affair."""
+
+    def holds(outcome: Outcome, _: ClientKind) -> bool:
+        seen = [entry[0] for entry in outcome["result"]["progress"]]
+        return len(seen) >= steps and seen == sorted(set(seen))
+
+    return holds
 
 
 def call(name: str, **args: object) -> Step:
@@ -193,40 +212,86 @@ GIT: Final = (
     PING,
 )
 
-DUAL: Final = (
-    Check(walk("tools"), lists("echo", "count", "fail", "slow", "era"), brief=True),
+
+DEMO: Final = (
+    Check(walk("tools"), lists("echo", "add", "slow", "big", "fail"), brief=True),
+    Check(call("echo", text="olá ☕"), says("olá ☕"), brief=True),
+    Check(call("add", a=1.5, b=2), gives(lambda r: r["structuredContent"], {"sum": 3.5})),
+    Check(call("big", bytes=1_000_000), gives(lambda r: len(text(r)), 1_000_000), brief=True),
     Check(
-        call("echo", a=1, b="ü\u2028"),
-        gives(lambda r: json.loads(text(r)), {"a": 1, "b": "ü\u2028"}),
+        {
+            "do": "call",
+            "name": "slow",
+            "args": {"seconds": 0.2, "steps": 4},
+            "progress": True,
+        },
+        slowly(4),
         brief=True,
     ),
-    Check(call("era"), says("2026-07-28"), brief=True),
+    Check(call("fail"), complains("always fails")),
+    Check(call("no-such-tool"), complains("no-such-tool")),
+    Check(walk("resources"), lists("greeting", "square/24", pages=3), brief=True),
+    Check(walk("templates"), lists("echo")),
     Check(
-        {"do": "call", "name": "count", "args": {"to": 20}, "progress": True},
-        counted(20),
+        {"do": "read", "uri": "demo://square/7"},
+        gives(lambda r: r["contents"][0]["text"], "7 squared is 49."),
         brief=True,
     ),
-    Check(call("fail"), complains("failed as asked")),
-    Check(call("no-such-tool"), complains("not found")),
-    Check(walk("resources"), lists("note")),
-    Check(walk("templates"), lists("notes")),
+    Check({"do": "read", "uri": "demo://nothing"}, complains("demo://nothing")),
+    Check(walk("prompts"), lists("greet")),
     Check(
-        {"do": "read", "uri": "test://note"},
-        gives(lambda r: r["contents"][0]["text"], "a note"),
-        brief=True,
-    ),
-    Check(walk("prompts"), lists("visit")),
-    Check(
-        {"do": "prompt", "name": "visit", "args": {"city": "Oslo"}},
-        gives(lambda r: r["messages"][0]["content"]["text"], "Plan a visit to Oslo."),
+        {"do": "prompt", "name": "greet", "args": {"name": "Ada"}},
+        gives(lambda r: "Ada" in r["messages"][0]["content"]["text"], True),
     ),
     Check(
-        complete("visit", "city", "Li"),
-        gives(lambda r: r["completion"]["values"], ["Lisbon", "Lima"]),
+        complete("greet", "name", "A"),
+        gives(lambda r: r["completion"]["values"], ["Ada", "Alan"]),
         brief=True,
     ),
     PING,
 )
+
+
+def dual(era: str, tool_pages: int = 1) -> tuple[Check, ...]:
+    """The checks of the dual-era servers, which say themselves in which era they are spoken to."""
+    return (
+        Check(
+            walk("tools"),
+            lists("echo", "count", "fail", "slow", "era", pages=tool_pages),
+            brief=True,
+        ),
+        Check(
+            call("echo", a=1, b="ü\u2028"),
+            gives(lambda r: json.loads(text(r)), {"a": 1, "b": "ü\u2028"}),
+            brief=True,
+        ),
+        Check(call("era"), says(era), brief=True),
+        Check(
+            {"do": "call", "name": "count", "args": {"to": 20}, "progress": True},
+            counted(20),
+            brief=True,
+        ),
+        Check(call("fail"), complains("failed as asked")),
+        Check(call("no-such-tool"), complains("not found")),
+        Check(walk("resources"), lists("note")),
+        Check(walk("templates"), lists("notes")),
+        Check(
+            {"do": "read", "uri": "test://note"},
+            gives(lambda r: r["contents"][0]["text"], "a note"),
+            brief=True,
+        ),
+        Check(walk("prompts"), lists("visit")),
+        Check(
+            {"do": "prompt", "name": "visit", "args": {"city": "Oslo"}},
+            gives(lambda r: r["messages"][0]["content"]["text"], "Plan a visit to Oslo."),
+        ),
+        Check(
+            complete("visit", "city", "Li"),
+            gives(lambda r: r["completion"]["values"], ["Lisbon", "Lima"]),
+            brief=True,
+        ),
+        PING,
+    )
 
 
 def _npm(package: str, *args: str) -> Callable[[Path], list[str]]:
@@ -243,6 +308,10 @@ def _python(part: str, *args: str) -> Callable[[Path], list[str]]:
         str(_part(part) / "bin" / "python"),
         *(arg.format(folder=folder) for arg in args),
     ]
+
+
+def _dual_ts(folder: Path) -> list[str]:
+    return [node_executable() or "node", f"{HERE}/dual_ts.mjs", str(_part("node"))]
 
 
 def _part(name: str) -> Path:
@@ -262,15 +331,17 @@ SERVERS: Final[Mapping[str, ServerKind]] = {
             "git", "mcp1", _python("mcp1", "-m", "mcp_server_git", "-r", "{folder}/repo"), GIT
         ),
         ServerKind(
-            "dual-py", "mcp2", _python("mcp2", f"{HERE}/dual_py.py"), DUAL, cancellable=True
-        ),
-        ServerKind(
-            "dual-ts",
-            "node",
-            lambda _: [node_executable() or "node", f"{HERE}/dual_ts.mjs", str(_part("node"))],
-            DUAL,
+            "dual-py",
+            "mcp2",
+            _python("mcp2", f"{HERE}/dual_py.py"),
+            dual("2026-07-28", tool_pages=3),
             cancellable=True,
         ),
+        ServerKind("dual-ts", "node", _dual_ts, dual("2026-07-28"), cancellable=True),
+        ServerKind(
+            "dual-ts-legacy", "node", _dual_ts, dual("legacy"), cancellable=True, protocol="legacy"
+        ),
+        ServerKind("demo", None, lambda _: ["mcpgw", "demo-server"], DEMO),
     )
 }
 

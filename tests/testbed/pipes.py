@@ -21,9 +21,12 @@ class Lines:
             TimeoutError: Nothing came in time.
         """
         try:
-            return self._queue.get(timeout=within)
+            line = self._queue.get(timeout=within)
         except queue.Empty:
             raise TimeoutError(f"no line within {within} s") from None
+        if line is None:
+            self._queue.put(None)  # the end stays the end
+        return line
 
     def close(self) -> None:
         """Wait for the end of the pipe, which its process must have closed, and close our end."""
