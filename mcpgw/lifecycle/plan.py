@@ -97,7 +97,7 @@ def plan(
     """
     over = [slot for slot in slots if _is_over(slot, limits, now, shutting_down)]
     ready = [slot for slot in slots if slot.state is SlotState.READY and slot not in over]
-    surplus = [] if waiting else _surplus(ready, limits)
+    surplus = _surplus(ready, limits)
     idle = [slot for slot in surplus if now >= slot.idle_since + limits.idle_timeout]
     stop = [slot for slot in over if not slot.in_flight] + idle
     if shutting_down:

@@ -139,7 +139,7 @@ class Pool(Generic[M]):
 
     def _take(self, affinity: str | None) -> Slot[M] | None:
         """Lease an instance at once if one is free and nobody waits."""
-        if self._queue or self._shutting_down:
+        if self._queue:
             return None
         slot = self._pick(affinity)
         if slot is None or _is_lost(slot):
@@ -208,7 +208,7 @@ class Pool(Generic[M]):
     def _grant(self, slot: Slot[M], affinity: str | None) -> None:
         slot.in_flight += 1
         slot.served += 1
-        if affinity is not None and self._limits.max_leases != 1:
+        if affinity is not None:
             self._affinities.note(affinity, slot)
 
     # --- the engine ---
@@ -233,7 +233,8 @@ class Pool(Generic[M]):
             self._slots.stop(slot)
         for _ in range(todo.start):
             self._slots.start(now)
-        self._refuse_hopeless(todo.refuse_until, now)
+        if todo.refuse_until > now:
+            self._refuse_hopeless(todo.refuse_until, now)
         oldest = self._queue.oldest()
         self._wake_by(min(todo.wake_at, oldest.deadline if oldest is not None else inf))
         self._notify()

@@ -88,9 +88,11 @@ class Slots(Sequence[Slot[M]], Generic[M]):
         """Live one instance's life; return why it could not be started, if it could not."""
         try:
             async with self._opener() as member:
-                self._ready(slot, member)
-                await member.lost.wait()
-                self._watcher.slot_lost(slot)
+                slot.member = member
+                if slot.state is SlotState.STARTING:  # else it was told to stop meanwhile
+                    self._ready(slot)
+                    await member.lost.wait()
+                    self._watcher.slot_lost(slot)
         except GatewayError as exc:
             if slot.member is None:
                 return refusals.start_failure(exc)
@@ -99,12 +101,10 @@ class Slots(Sequence[Slot[M]], Generic[M]):
             log.exception(SLOT_BROKEN, server=self._server, instance=slot.label)
         return None
 
-    def _ready(self, slot: Slot[M], member: M) -> None:
-        slot.member = member
+    def _ready(self, slot: Slot[M]) -> None:
         slot.ready_at = slot.idle_since = asyncio.get_running_loop().time()
-        if slot.state is SlotState.STARTING:  # else it was told to stop meanwhile
-            self.move(slot, SlotState.READY)
-            self._watcher.slot_ready(slot)
+        self.move(slot, SlotState.READY)
+        self._watcher.slot_ready(slot)
 
     def _ended(self, slot: Slot[M], task: asyncio.Task[StartFailed | None]) -> None:
         del self._running[slot]

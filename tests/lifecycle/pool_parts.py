@@ -130,6 +130,18 @@ def _exists(pid: int) -> bool:
     return True
 
 
+@asynccontextmanager
+async def watched_programs() -> AsyncIterator[Programs]:
+    """Programs of which nothing may be left, and a loop in which nothing may go wrong unseen."""
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: wrong.append(what))
+    programs = Programs()
+    yield programs
+    assert wrong == []
+    assert programs.alive == 0
+    assert programs.leftovers() == []
+
+
 class Broken(AbstractAsyncContextManager[Program]):
     """A start that ends with `error`."""
 

@@ -1,11 +1,14 @@
 """A daemon's pool, with real processes in it."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 import pytest
+import structlog
 
 from mcpgw import aio
 from mcpgw.errors import QueueFull, QueueTimeout, ShuttingDown
@@ -21,15 +24,14 @@ from tests.lifecycle.pool_parts import (
     Programs,
     limits,
     reached,
+    watched_programs,
 )
 
 
 @pytest.fixture
 async def programs() -> AsyncIterator[Programs]:
-    programs = Programs()
-    yield programs
-    assert programs.alive == 0
-    assert programs.leftovers() == []
+    async with watched_programs() as programs:
+        yield programs
 
 
 @pytest.fixture
@@ -277,11 +279,23 @@ async def test_the_minimum_runs_before_anybody_asks_and_after_a_crash(programs: 
         assert len(programs.pids) == 3
 
 
+async def test_nothing_is_kept_of_an_instance_that_is_gone(programs: Programs) -> None:
+    async with open_pool("cat", limits(idle_timeout=SOON), programs.open) as pool:
+        async with pool.lease(ALICE, affinity="session") as lease:
+            member = weakref.ref(lease.member)
+        del lease
+        async with asyncio.timeout(5):
+            await pool.until(lambda now: not now.slots)
+            await asyncio.sleep(0)
+        gc.collect()
+        assert member() is None
+
+
 async def test_an_instance_outlives_the_context_of_the_request_that_started_it(
     programs: Programs,
 ) -> None:
     request_id: ContextVar[str] = ContextVar("request_id", default="none")
-    seen = []
+    seen: list[str] = []
 
     @asynccontextmanager
     async def open_program() -> AsyncIterator[Program]:
@@ -294,6 +308,26 @@ async def test_an_instance_outlives_the_context_of_the_request_that_started_it(
         async with pool.lease(ALICE):
             pass
     assert seen == ["none"]
+
+
+async def test_what_the_timer_logs_belongs_to_no_request(programs: Programs) -> None:
+    request_id: ContextVar[str] = ContextVar("request_id", default="none")
+    seen: dict[str, str] = {}
+
+    def note(_: object, __: str, event: structlog.types.EventDict) -> str:
+        seen[event["after"]] = request_id.get()
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[note])
+    try:
+        async with open_pool("cat", limits(idle_timeout=SOON), programs.open) as pool:
+            request_id.set("a request's")
+            async with pool.lease(ALICE):
+                pass
+            await reached(pool, stopping=1)
+    finally:
+        structlog.reset_defaults()
+    assert seen["stopping"] == "none"
 
 
 # --- the end of the pool ---

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from math import inf
 
 import pytest
@@ -19,9 +20,11 @@ from tests.lifecycle.pool_parts import (
     SOON,
     Broken,
     Client,
+    Program,
     Programs,
     limits,
     reached,
+    watched_programs,
 )
 
 ONE = limits(max=1, max_in_flight=1)
@@ -30,10 +33,8 @@ FAILS_AT_ONCE = limits(backoff=Backoff(initial=SOON, max=LONG, failures=1))
 
 @pytest.fixture
 async def programs() -> AsyncIterator[Programs]:
-    programs = Programs()
-    yield programs
-    assert programs.alive == 0
-    assert programs.leftovers() == []
+    async with watched_programs() as programs:
+        yield programs
 
 
 @pytest.fixture
@@ -213,6 +214,78 @@ async def test_an_instance_that_died_unnoticed_is_not_leased(programs: Programs)
             lease.member.lost.set()
         async with pool.lease(ALICE) as lease:
             assert lease.member.label == "cat#2"
+            assert pool.snapshot().failures == 1  # ending its only lease proved nothing
+
+
+async def test_starts_that_fail_together_count_as_one_failure(
+    programs: Programs, tasks: aio.Tasks
+) -> None:
+    programs.broken = inf
+    programs.may_be_ready.clear()
+    async with open_pool("cat", limits(max_in_flight=1), programs.open) as pool:
+        clients = [Client(pool, tasks, ALICE) for _ in range(3)]
+        await reached(pool, starting=3)
+        programs.may_be_ready.set()
+        for client in clients:
+            with pytest.raises(StartFailed):
+                await client.program()
+        assert pool.snapshot().failures == 1
+
+
+async def test_what_ran_before_a_failure_does_not_make_up_for_it(
+    programs: Programs, tasks: aio.Tasks
+) -> None:
+    settings = limits(max_in_flight=1, backoff=Backoff(initial=LONG, max=LONG))
+    async with open_pool("cat", settings, programs.open) as pool:
+        holder = Client(pool, tasks, ALICE)
+        await holder.program()
+        programs.broken = inf
+        waiting = Client(pool, tasks, BOB)
+        async with asyncio.timeout(5):
+            await pool.until(lambda now: now.failures == 1)
+        await holder.leave()
+        assert (await waiting.program()).label == "cat#1"
+        await waiting.leave()
+        assert (pool.snapshot().failures, len(programs.pids)) == (1, 2)
+
+
+async def test_an_instance_that_cannot_be_stopped_cleanly_frees_its_place(
+    programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def open_and_break() -> AsyncIterator[Program]:
+        try:
+            async with programs.open() as program:
+                yield program
+        finally:
+            raise ProtocolViolation("it said something after its end")
+
+    async with open_pool("cat", limits(max=1, max_leases=1), open_and_break) as pool:
+        for label in ("cat#1", "cat#2"):
+            async with pool.lease(ALICE) as lease:
+                assert lease.member.label == label
+        await reached(pool, stopping=0)
+    assert "it said something after its end" in capsys.readouterr().out
+
+
+async def test_a_start_that_goes_on_although_it_was_told_to_stop_is_stopped_all_the_same(
+    programs: Programs, tasks: aio.Tasks
+) -> None:
+    """Scripted, because nothing of ours ignores a cancellation."""
+
+    @asynccontextmanager
+    async def open_stubbornly() -> AsyncIterator[Program]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        async with programs.open() as program:
+            yield program
+
+    async with open_pool("cat", limits(keep=1), open_stubbornly) as pool:
+        await reached(pool, starting=1)
+        await asyncio.sleep(0)  # let it start waiting
+        await pool.drain(SOON)
+        await reached(pool, starting=0, stopping=0)
+    assert len(programs.pids) == 1
 
 
 async def test_a_bug_in_the_opener_is_a_failed_start_with_a_neutral_text(

@@ -21,15 +21,14 @@ from tests.lifecycle.pool_parts import (
     Programs,
     limits,
     reached,
+    watched_programs,
 )
 
 
 @pytest.fixture
 async def programs() -> AsyncIterator[Programs]:
-    programs = Programs()
-    yield programs
-    assert programs.alive == 0
-    assert programs.leftovers() == []
+    async with watched_programs() as programs:
+        yield programs
 
 
 @pytest.fixture
@@ -174,6 +173,20 @@ async def test_a_failed_start_is_the_answer_to_the_oldest_request_only(
         assert failure.value.stderr == ("no backend",)
         assert (await other.program()).label
         await other.leave()
+
+
+async def test_a_request_is_not_failed_for_a_spare_that_failed(
+    programs: Programs, tasks: aio.Tasks
+) -> None:
+    programs.may_be_ready.clear()
+    programs.broken = 1
+    async with open_pool("cat", limits(LAUNCHER, keep=1), programs.open) as pool:
+        await reached(pool, starting=1)
+        client = Client(pool, tasks, ALICE)
+        await reached(pool, starting=2)
+        programs.may_be_ready.set()
+        assert (await client.program()).label == "cat#2"
+        await client.leave()
 
 
 async def test_requests_are_not_held_back_by_failures_but_spares_are(
