@@ -1,0 +1,1 @@
+"""What mcpgw costs, in ratios: run ``python3 -m benchmarks``."""
