@@ -60,6 +60,7 @@ class Leftovers:
     def __init__(self, label: str, leader: int) -> None:
         self._marks = {k.encode(): v.encode() for k, v in environment_marks(label).items()}
         self._leader = leader
+        self._sessions = {leader}
         self._known: set[int] = set()
         self._told: set[tuple[int, int]] = set()
 
@@ -67,8 +68,12 @@ class Leftovers:
         """Whether any are alive; those that are not get reaped."""
         if not adopt_orphans():
             return _signalled(self._leader, 0)
-        self._known = {pid for pid in self._candidates() if not _reaped(pid)}
-        return bool(self._known)
+        while candidates := self._candidates():
+            self._known = {pid for pid in candidates if not _reaped(pid)}
+            if self._known:
+                return True
+            # Those just reaped may have left theirs to us.
+        return False
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the groups of those found last, to each group once."""
@@ -81,18 +86,26 @@ class Leftovers:
 
     def _candidates(self) -> list[int]:
         adopted = (pid for pid in procfs.children() if pid not in _started)
-        return [pid for pid in adopted if pid in self._known or self._belongs(pid)]
+        return [pid for pid in adopted if self._belongs(pid)]
 
     def _belongs(self, pid: int) -> bool:
+        status = procfs.status(pid)
+        if status is None:
+            return False
         found = procfs.environment(pid)
         if marks := {name: found[name] for name in self._marks if name in found}:
-            return marks == self._marks
-        status = procfs.status(pid)
-        return status is not None and status.session == self._leader
+            if marks != self._marks:
+                return False
+            # The dead have no environment any more, but still a session.
+            self._sessions.add(status.session)
+        return status.session in self._sessions
 
 
 class Reaping:
-    """Reaps adopted processes that end while instances run: as a context, one per instance."""
+    """Reaps adopted processes that end by themselves: as a context, one per instance.
+
+    It goes on for a while after the last, until what that one left has ended too.
+    """
 
     def __init__(self) -> None:
         self._users = 0
@@ -101,20 +114,20 @@ class Reaping:
 
     def __enter__(self) -> None:
         self._users += 1
-        if self._users == 1 and adopt_orphans():
+        if self._timer is None and adopt_orphans():
             self._schedule()
 
     def __exit__(self, *exc_info: object) -> None:
         self._users -= 1
-        if not self._users and self._timer is not None:
-            self._timer.cancel()
 
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(REAP_EVERY, self._reap)
 
     def _reap(self) -> None:
+        self._timer = None
         self._suspects = reap_unclaimed(self._suspects)
-        self._schedule()
+        if self._users or self._suspects:
+            self._schedule()
 
 
 def reap_unclaimed(suspects: frozenset[int]) -> frozenset[int]:

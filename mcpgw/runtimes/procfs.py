@@ -117,6 +117,7 @@ def stand_guard(owner_marker: str) -> None:
     namespace = _namespace()
     for label in sweep(lambda marker: is_orphaned(marker, namespace)):
         _report(label)
+    os.close(1)
     if not sys.stdin.read().endswith("goodbye\n"):
         sweep(lambda marker: marker == owner_marker)
 

@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ import pytest
 import uvloop
 
 from mcpgw.config.schema import Config, ServerSpec, Timeouts
-from mcpgw.runtimes import procfs
+from mcpgw.runtimes import orphans, procfs
 from mcpgw.runtimes.base import Exit
 from mcpgw.runtimes.native import NativeRuntime
 from mcpgw.units import Seconds
@@ -101,10 +102,54 @@ class Scene:
         return found
 
     async def counts(self, wanted: int, *, within: float = 5) -> None:
-        """Wait until so many run. Other processes' deaths announce nothing, hence a poll."""
-        async with asyncio.timeout(within):
-            while len(self.alive()) != wanted:
-                await asyncio.sleep(0.01)
+        """Wait until so many run."""
+        await eventually(lambda: len(self.alive()) == wanted, within=within)
+
+
+async def eventually(holds: Callable[[], object], *, within: float = 5) -> None:
+    """Wait for what announces itself to nobody, such as the death of somebody's process."""
+    async with asyncio.timeout(within):
+        while not holds():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
+def open_descriptors() -> set[str]:
+    """Give what this process has open, as `fd -> target`."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            found.add(f"{entry.name} -> {entry.readlink()}")
+    return found
+
+
+@asynccontextmanager
+async def gateway(scene: Scene, script: str) -> AsyncIterator[Process]:
+    """Run a gateway in a process of its own, from when its server says that it is up."""
+    before = set(procfs.children())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.servers.rt_gateway", scene.mark, script),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(10):
+            assert await process.stdout.readline() == b"up\n"
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        await scene.counts(0)
+        await eventually(lambda: reaped_adopted() <= before)
+
+
+def reaped_adopted() -> set[int]:
+    """Reap what a killed gateway left to this process, which adopts orphans as well."""
+    orphans.reap_unclaimed(orphans.reap_unclaimed(frozenset()))
+    return set(procfs.children())
 
 
 def environ(pid: int) -> bytes:

@@ -11,7 +11,7 @@ from mcpgw.runtimes import procfs
 from mcpgw.runtimes.native import NativeRuntime
 from mcpgw.runtimes.pipes import HIGH_WATER
 from mcpgw.units import MIB, Seconds
-from tests.runtimes.conftest import Recorder, Scene
+from tests.runtimes.conftest import Recorder, Scene, open_descriptors
 
 PATIENT = Timeouts(stop=Seconds(30), term=Seconds(30))
 """For stops that must not need their timeouts."""
@@ -108,9 +108,9 @@ async def test_writing_to_an_exited_server_says_how_it_ended(
 ) -> None:
     async with runtime.start(scene.shell("echo broken >&2; exit 3"), receiver) as instance:
         await receiver.ended()
-        for attempt in (lambda: instance.write(b"x"), lambda: instance.write(b"y")):
+        for message in (b"x", b"y"):
             with pytest.raises(InstanceExited, match=r"srv: .*exited with code 3.*srv#1") as caught:
-                attempt()
+                instance.write(message)
             assert caught.value.stderr == ("broken",)
         with pytest.raises(InstanceExited):
             await instance.drain()
@@ -327,7 +327,3 @@ async def test_one_runtime_holds_no_descriptor_for_a_failed_start(
             async with runtime.start(scene.spec("/nowhere/at-all"), Recorder()):
                 pass
     assert open_descriptors() == before
-
-
-def open_descriptors() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))[:-1]

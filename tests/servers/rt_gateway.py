@@ -4,6 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import structlog
+
 from mcpgw.config.schema import Config, ServerSpec
 from mcpgw.runtimes.base import Exit
 from mcpgw.runtimes.guard import open_guard
@@ -19,6 +21,7 @@ class Silent:
 
 
 async def main(mark: str, script: str) -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     spec = ServerSpec(name="srv", cmd="sh", args=("-c", script), env={"RT_MARK": mark})
     runtime = NativeRuntime(Config(base_dir=Path("/")))
     async with open_guard(), runtime.start(spec, Silent()):
