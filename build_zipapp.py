@@ -2,13 +2,12 @@
 """Build ``dist/mcpgw.pyz``: the program and its locked dependencies in one file.
 
 Needs nothing but Python with venv. Every download is checked against `.locks/`; the
-build tools live in a private environment under `.cache/`. How the file comes about:
-
-1. pip installs the locked wheels of each target into a folder of its own;
-2. shiv makes a runnable zip of each;
-3. the zips are merged: what is the same in all is kept once, and `mcpgw.pyz` (the
-   module) picks the target's entries when the file is started.
+build tools live in a private environment under `.cache/`. pip installs each target's
+locked wheels into a folder of its own, shiv makes a runnable zip of each, and the zips are
+merged: what is alike in all is kept once, and `mcpgw/pyz.py` picks the rest at the start.
 """
+
+from __future__ import annotations
 
 import argparse
 import hashlib
@@ -19,11 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from configparser import ConfigParser
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -44,11 +41,7 @@ EPOCH: Final = "315532800"
 
 PIP: Final = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-deps")
 HASHED: Final = ("--require-hashes", "--only-binary", ":all:")
-UV_COMPILE: Final = (
-    *("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--upgrade"),
-    *("--generate-hashes", "--no-annotate"),
-    *("--custom-compile-command", "python3 build_zipapp.py --lock"),
-)
+UV_COMPILE: Final = "pip compile -q --universal --python-version 3.11 --upgrade --no-annotate"
 LOCKS_FROM: Final[Mapping[str, tuple[str, ...]]] = {
     "runtime.txt": ("setup.cfg",),
     "dev.txt": ("setup.cfg", "--extra", "dev", "--constraint", ".locks/runtime.txt"),
@@ -56,6 +49,9 @@ LOCKS_FROM: Final[Mapping[str, tuple[str, ...]]] = {
     "lock.txt": (".locks/lock.in",),
 }
 """Each lock, and what uv makes it from: the project's metadata, or the names of the tools."""
+
+Source = Sequence["str | Path"]
+"""The options that tell pip where packages come from; none for the index."""
 
 INSTALL_TRACES: Final = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 """What pip notes about an installation: paths and times that differ from build to build."""
@@ -67,93 +63,76 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """One interpreter on one platform."""
+    """One interpreter on one platform, such as 3.13 on ``linux-x86_64``."""
 
     python: str
-    """Such as ``3.13``."""
-
     platform: str
-    """One of `PLATFORMS`, or something else where only the host itself is the target."""
 
     @property
     def name(self) -> str:
-        """Such as ``cp313-linux-x86_64``; the same as `mcpgw.pyz.host_target` gives there."""
+        """Such as ``cp313-linux-x86_64``; what `mcpgw.pyz.host_target` says there."""
         return f"cp{self.python.replace('.', '')}-{self.platform}"
 
     @property
-    def is_foreign(self) -> bool:
-        """Whether pip has to be told the tags, as it does for all platforms we know.
+    def is_known(self) -> bool:
+        """Whether we tell pip the tags: then the build does not depend on the machine it is on."""
+        return self.python in PYTHONS and self.platform in PLATFORMS
 
-        For the host as well: what is taken then depends on the target, not on the machine.
-        """
-        return self.platform in PLATFORMS
-
-    def pip_options(self) -> Iterator[str]:
+    def pip_options(self) -> list[str]:
         """What makes pip choose wheels for this target."""
-        if self.is_foreign:
-            yield from ("--implementation", "cp", "--python-version", self.python)
-            for tag in platform_tags(self.platform):
-                yield from ("--platform", tag)
+        if not self.is_known:
+            return []
+        tags = [option for tag in platform_tags(self.platform) for option in ("--platform", tag)]
+        return ["--implementation", "cp", "--python-version", self.python, *tags]
+
+    def markers(self) -> dict[str, str]:
+        """Where the environment that the lock's markers mean differs from this machine's."""
+        if not self.is_known:
+            return {}
+        system, machine = self.platform.split("-")
+        return {
+            **{"python_version": self.python, "python_full_version": f"{self.python}.0"},
+            "sys_platform": system,
+            "os_name": "nt" if system == "win32" else "posix",
+            "platform_system": {"win32": "Windows", "darwin": "Darwin"}.get(system, "Linux"),
+            "platform_machine": machine.upper() if system == "win32" else machine,
+        }
 
     def lock(self) -> str:
         """What of the lock applies to this target."""
         from packaging.requirements import Requirement
 
-        lines = []
-        for requirement, hashes in read_lock(LOCKS / "runtime.txt").items():
-            parsed = Requirement(requirement)
-            if parsed.marker is None or parsed.marker.evaluate({**self.markers()}):
-                lines.append(f"{parsed.name}{parsed.specifier} {hashes}\n")
-        return "".join(lines)
-
-    def markers(self) -> dict[str, str]:
-        """The environment that markers in the lock are evaluated in."""
-        if not self.is_foreign:
-            return {}
-        system, machine = self.platform.split("-")
-        return {
-            "python_version": self.python,
-            "python_full_version": f"{self.python}.0",
-            "implementation_name": "cpython",
-            "platform_python_implementation": "CPython",
-            "sys_platform": system,
-            "os_name": "nt" if system == "win32" else "posix",
-            "platform_system": {"win32": "Windows", "darwin": "Darwin"}.get(system, "Linux"),
-            "platform_machine": "AMD64" if machine == "amd64" else machine,
-        }
+        lines = (LOCKS / "runtime.txt").read_text().replace("\\\n", " ").splitlines()
+        chosen = []
+        for line in lines:
+            requirement, option, hashes = line.partition("--hash")
+            if option:
+                parsed = Requirement(requirement)
+                if parsed.marker is None or parsed.marker.evaluate({**self.markers()}):
+                    chosen.append(f"{parsed.name}{parsed.specifier} {option}{hashes}\n")
+        return "".join(chosen)
 
 
-def platform_tags(platform: str) -> Iterator[str]:
+def platform_tags(platform: str) -> list[str]:
     """The wheel tags that fit `platform`, best first."""
     system, machine = platform.split("-")
     if system == "linux":
-        for minor in range(OLDEST_GLIBC[1], 16, -1):
-            yield f"manylinux_2_{minor}_{machine}"
-        yield f"manylinux2014_{machine}"
-        if machine == "x86_64":
-            yield from ("manylinux2010_x86_64", "manylinux1_x86_64")
-    elif system == "darwin":
-        for kind in (machine, "universal2"):
-            yield from (f"macosx_{major}_0_{kind}" for major in (14, 13, 12, 11))
-        yield "macosx_10_9_universal2"
-    else:
-        yield f"win_{machine}"
+        tags = [f"manylinux_2_{minor}_{machine}" for minor in range(OLDEST_GLIBC[1], 16, -1)]
+        return [*tags, *(f"manylinux{year}_{machine}" for year in (2014, 2010, 1))]
+    if system == "darwin":
+        kinds = (machine, "universal2")
+        tags = [f"macosx_{major}_0_{kind}" for kind in kinds for major in (14, 13, 12, 11)]
+        return [*tags, "macosx_10_9_universal2"]
+    return [f"win_{machine}"]
 
 
 def parse_target(name: str) -> Target:
-    """The target called `name`.
-
-    Raises:
-        BuildError: It is neither one we know nor this machine.
-    """
+    """The target called `name`, which has to be one we know or this machine."""
     tag, _, platform = name.partition("-")
-    target = Target(python=f"3.{tag.removeprefix('cp3')}", platform=platform)
-    known = target.python in PYTHONS and platform in PLATFORMS
-    if not known and name != host_target():
-        raise BuildError(
-            f"no such target: {name}. Use host, default, all, or names made of "
-            f"cp311…cp314 and {', '.join(PLATFORMS)}, such as cp313-linux-x86_64."
-        )
+    target = Target(f"3.{tag.removeprefix('cp3')}", platform)
+    if not target.is_known and name != host_target():
+        known = f"host, default, all, and cp311 to cp314 with {', '.join(PLATFORMS)}"
+        raise BuildError(f"no such target: {name}; there are {known}")
     return target
 
 
@@ -171,57 +150,45 @@ def choose_targets(words: Iterable[str]) -> list[Target]:
 class Toolbox:
     """A private environment with the tools of one lock."""
 
-    def __init__(self, cache: Path, lock: str, source: Sequence[str | Path]) -> None:
+    def __init__(self, cache: Path, lock: str, source: Source) -> None:
         self.cache = cache
         self._lock = LOCKS / lock
-        self._source = source
         key = digest(self._lock.read_bytes(), sys.version.encode(), sys.base_prefix.encode())
         self._folder = cache / f"{self._lock.stem}-{key}"
-
-    def __enter__(self) -> "Toolbox":
-        """Make the environment unless it is there.
-
-        Raises:
-            BuildError: This Python has no venv, or the tools could not be had.
-        """
         if not self._folder.exists():
             say(f"making {self._folder}")
             with self.scratch() as scratch:
-                self._make(scratch / "env")
+                self._make(scratch / "env", source)
                 settle(scratch / "env", self._folder)
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        """Leave the environment for the next build."""
-
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: Path, source: Source) -> None:
         try:
-            venv.create(folder, with_pip=True)
+            import venv  # some systems package it apart
+
+            venv.create(folder, with_pip=True, symlinks=os.name != "nt")
         except (subprocess.CalledProcessError, ImportError) as exc:
-            raise BuildError(
-                "this Python cannot make virtual environments (on Debian and Ubuntu: "
-                "apt install python3-venv)"
-            ) from exc
-        self._run(
-            interpreter(folder), "pip", "install", *PIP, *HASHED, *self._source, "-r", self._lock
-        )
+            hint = "on Debian and Ubuntu: apt install python3-venv"
+            raise BuildError(f"this Python cannot make virtual environments ({hint})") from exc
+        self._run(folder, "pip", "install", *PIP, *HASHED, *source, "-r", self._lock)
 
     @property
     def is_active(self) -> bool:
         """Whether this very program runs in the environment."""
-        return Path(sys.prefix) == self._folder
+        return Path(sys.prefix).resolve() == self._folder.resolve()
 
     def rerun(self) -> int:
-        """Run this program again, inside; its exit status."""
+        """The exit status of this program, run again inside."""
         return subprocess.run([interpreter(self._folder), *sys.argv], check=False).returncode
 
     def run(self, module: str, *args: str | Path) -> None:
-        """Run a module of the environment.
+        """Run a module of the environment; a failure is a `BuildError`."""
+        self._run(self._folder, module, *args)
 
-        Raises:
-            BuildError: It failed; what it said is on stderr.
-        """
-        self._run(interpreter(self._folder), module, *args)
+    def _run(self, folder: Path, module: str, *args: str | Path) -> None:
+        environ = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [interpreter(folder), "-I", "-m", module, *args]
+        if subprocess.run(command, env=environ, cwd=ROOT, check=False).returncode:
+            raise BuildError(f"{module} {args[0]} failed; what it said is above")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -230,14 +197,8 @@ class Toolbox:
         with tempfile.TemporaryDirectory(dir=self.cache, prefix="tmp-") as name:
             yield Path(name)
 
-    def _run(self, python: Path, module: str, *args: str | Path) -> None:
-        environ = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [python, "-I", "-m", module, *args]
-        if subprocess.run(command, env=environ, check=False).returncode:
-            raise BuildError(f"{module} {args[0]} failed; what it said is above")
 
-
-def installed(tools: Toolbox, source: Sequence[str | Path], target: Target) -> Path:
+def installed(tools: Toolbox, source: Source, target: Target) -> Path:
     """The folder with the target's dependencies, made unless an earlier build made it."""
     key = digest(target.lock().encode(), repr([*target.pip_options()]).encode())
     folder = tools.cache / f"{target.name}-{key}"
@@ -255,7 +216,6 @@ def fill_wheelhouse(tools: Toolbox, targets: Sequence[Target], house: Path) -> N
     """Download what `--wheelhouse` needs to build for `targets`."""
     tools.run("pip", "download", *PIP, *HASHED, "--dest", house, "-r", LOCKS / "build.txt")
     for target in targets:
-        say(f"downloading the dependencies for {target.name}")
         pip_locked(tools, "download", target, "--dest", house)
 
 
@@ -268,12 +228,9 @@ def pip_locked(tools: Toolbox, verb: str, target: Target, *args: str | Path) -> 
 
 
 def install_program(tools: Toolbox, site: Path) -> None:
-    """Install mcpgw itself into `site`, from the tracked files of the working tree.
-
-    Built from a copy: setuptools leaves folders behind that a later build would pick up.
-    """
+    """Install mcpgw itself, from a copy: setuptools leaves folders behind that it reads again."""
     with tools.scratch() as stage:
-        for name in ("setup.cfg", "pyproject.toml", *tracked_files()):
+        for name in ("setup.cfg", "pyproject.toml", "README.md", *package_files()):
             (stage / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, stage / name)
         options = ("--no-index", "--no-build-isolation", "--no-compile", "--target", site)
@@ -281,45 +238,41 @@ def install_program(tools: Toolbox, site: Path) -> None:
     strip_traces(site)
 
 
-def tracked_files() -> list[str]:
-    """The package's files as git knows them; without git, all that are not caches."""
-    git = ["git", "-C", str(ROOT), "ls-files", "-z"]
-    listed = subprocess.run([*git, "mcpgw", "README.md"], capture_output=True, text=True, check=False)
-    if listed.returncode:
-        package = (ROOT / "mcpgw").rglob("*")
-        found = [path for path in package if path.is_file() and "__pycache__" not in path.parts]
-        return sorted(str(path.relative_to(ROOT)) for path in found)
-    stray = subprocess.run(
-        [*git, "--others", "--exclude-standard", "mcpgw"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    if stray.stdout:
-        say(f"left out, git does not track them: {' '.join(stray.stdout.split(chr(0)))}")
-    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+def package_files() -> list[str]:
+    """The package's files: what git tracks, or where git is no help, all but caches."""
+    if tracked := git_files():
+        if stray := git_files("--others", "--exclude-standard"):
+            say(f"left out, as git does not track them: {' '.join(stray)}")
+        return tracked
+    found = (path for path in (ROOT / "mcpgw").rglob("*") if path.is_file())
+    return [str(path.relative_to(ROOT)) for path in found if "__pycache__" not in path.parts]
+
+
+def git_files(*options: str) -> list[str]:
+    """The files of the package that `git ls-files` names; none if this is no git repository."""
+    if not shutil.which("git"):
+        return []
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", *options, "mcpgw"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [name for name in listed.split("\0") if name and (ROOT / name).exists()]
 
 
 def strip_traces(site: Path) -> None:
     """Remove what differs between two installations of the same packages."""
-    shutil.rmtree(site / "bin", ignore_errors=True)
-    shutil.rmtree(site / "Scripts", ignore_errors=True)
+    for scripts in ("bin", "Scripts"):
+        shutil.rmtree(site / scripts, ignore_errors=True)
     for path in site.glob("*.dist-info/*"):
         if path.name in INSTALL_TRACES:
             path.unlink()
 
 
-def build(
-    tools: Toolbox, source: Sequence[str | Path], targets: Sequence[Target], output: Path
-) -> None:
+def build(tools: Toolbox, source: Source, targets: Sequence[Target], output: Path) -> None:
     """Write the file for all `targets`."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        sites = dict(
-            zip(targets, pool.map(partial(installed, tools, source), targets), strict=True)
-        )
+        sites = list(pool.map(partial(installed, tools, source), targets))
     with tools.scratch() as scratch:
         install_program(tools, scratch / "own")
-        for target, site in sites.items():
+        for target, site in zip(targets, sites, strict=True):
             folders = ("--site-packages", site, "--site-packages", scratch / "own")
             entry = ("--reproducible", "--uncompressed", "-e", "mcpgw.cli:main")
             tools.run("shiv", *folders, *entry, "-o", scratch / target.name)
@@ -329,19 +282,16 @@ def build(
 
 
 def merge(files: Mapping[str, Path], output: Path) -> None:
-    """Make one runnable zip of several: an entry alike in all is kept once, at its own name.
-
-    Names, order, times and modes depend on nothing but the contents.
-    """
+    """Make one runnable zip of several, in which nothing depends on when and where."""
     with output.open("wb") as stream, ExitStack() as stack:
         parts = {name: stack.enter_context(zipfile.ZipFile(path)) for name, path in files.items()}
         stream.write(b"#!/usr/bin/env python3\n")
         archive = stack.enter_context(zipfile.ZipFile(stream, "w"))
         add(archive, "__main__.py", (ROOT / "mcpgw" / "pyz.py").read_bytes())
         add(archive, "targets.json", json.dumps(sorted(files)).encode())
-        for entry in sorted({name for part in parts.values() for name in part.namelist()}):
-            if entry != "__main__.py":
-                add_entry(archive, entry, parts)
+        names = {name for part in parts.values() for name in part.namelist()}
+        for entry in sorted(names - {"__main__.py"}):
+            add_entry(archive, entry, parts)
     output.chmod(0o755)
 
 
@@ -351,10 +301,9 @@ def add_entry(archive: zipfile.ZipFile, entry: str, parts: Mapping[str, zipfile.
         name: part.read(entry) for name, part in sorted(parts.items()) if entry in part.NameToInfo
     }
     if len(versions) == len(parts) and len(set(versions.values())) == 1:
-        add(archive, entry, next(iter(versions.values())))
-        return
+        versions = {"": next(iter(versions.values()))}
     for name, content in versions.items():
-        add(archive, f"{name}/{entry}", content)
+        add(archive, f"{name}/{entry}".lstrip("/"), content)
 
 
 def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -362,43 +311,15 @@ def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     entry.external_attr = 0o100644 << 16
     entry.create_system = 3  # Unix, also when built on Windows
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(entry, content)
-
-
-def read_lock(path: Path) -> dict[str, str]:
-    """The lock's requirements, markers included, each with its hash options."""
-    lines = path.read_text().replace("\\\n", " ").splitlines()
-    pairs = (line.partition("--hash") for line in lines if line and not line.startswith("#"))
-    return {head.strip(): sep + hashes for head, sep, hashes in pairs}
+    archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
 
 
 def write_locks(tools: Toolbox) -> None:
     """Resolve everything anew, for all Pythons and platforms at once."""
     for name, inputs in LOCKS_FROM.items():
         say(f"locking .locks/{name}")
-        tools.run("uv", *UV_COMPILE, *inputs, "--output-file", f".locks/{name}")
-
-
-def check_lock() -> None:
-    """See that the lock holds what `setup.cfg` asks for.
-
-    Raises:
-        BuildError: It is out of date.
-    """
-    from packaging.requirements import Requirement
-
-    metadata = ConfigParser()
-    metadata.read(ROOT / "setup.cfg")
-    locked = [Requirement(line) for line in read_lock(LOCKS / "runtime.txt")]
-    versions = {item.name.lower(): str(item.specifier).removeprefix("==") for item in locked}
-    for line in metadata["options"]["install_requires"].strip().splitlines():
-        asked = Requirement(line)
-        if not asked.specifier.contains(versions.get(asked.name.lower(), "0"), prereleases=True):
-            raise BuildError(
-                f"setup.cfg asks for {line.strip()}, the lock has another version or none: "
-                "run python3 build_zipapp.py --lock"
-            )
+        hashed = ("--generate-hashes", "--custom-compile-command", "python3 build_zipapp.py --lock")
+        tools.run("uv", *UV_COMPILE.split(), *hashed, *inputs, "--output-file", f".locks/{name}")
 
 
 def interpreter(env: Path) -> Path:
@@ -425,56 +346,44 @@ def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def report(output: Path, targets: Sequence[Target], seconds: float) -> None:
-    """Tell what was built."""
-    content = output.read_bytes()
-    say(
-        f"built {output} in {seconds:.1f} s: {len(content) / 2**20:.1f} MiB, "
-        f"sha256 {hashlib.sha256(content).hexdigest()}\n"
-        f"for {', '.join(target.name for target in targets)}"
-    )
-
-
 def parse_options(argv: Sequence[str]) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description="Build dist/mcpgw.pyz.")
-    parser.add_argument(
-        "--targets",
-        nargs="+",
-        default=["default"],
-        metavar="TARGET",
-        help="host, default (host and container image), all, or names such as cp313-linux-x86_64",
-    )
-    parser.add_argument(
-        "--wheelhouse", type=Path, help="take packages from this folder, not from the index"
-    )
-    parser.add_argument(
-        "--fill-wheelhouse", type=Path, help="only download what a build needs into this folder"
-    )
-    parser.add_argument("--output", type=Path, default=ROOT / "dist" / "mcpgw.pyz")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "build")
-    parser.add_argument("--lock", action="store_true", help="only update the locks")
+    option = parser.add_argument
+    names = "host, default (host and container image), all, or names like cp313-linux-x86_64"
+    option("--targets", nargs="+", default=["default"], metavar="TARGET", help=names)
+    option("--wheelhouse", type=Path, help="take packages from this folder, not from the index")
+    option("--fill-wheelhouse", type=Path, help="only download what a build needs to this folder")
+    option("--output", type=Path, default=ROOT / "dist" / "mcpgw.pyz")
+    option("--cache", type=Path, default=ROOT / ".cache" / "build")
+    option("--lock", action="store_true", help="only update the locks")
     return parser.parse_args(argv)
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for; the exit status."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one learns it here
+        raise BuildError("Python 3.11 or later is needed")
     started = time.monotonic()
     targets = choose_targets(options.targets)
     house = options.wheelhouse and options.wheelhouse.resolve()
     source = ("--no-index", "--find-links", house) if house else ()
     lock = "lock.txt" if options.lock else "build.txt"
-    with Toolbox(options.cache.resolve(), lock, source) as tools:
-        if options.lock:
-            write_locks(tools)
-        elif not tools.is_active:
-            return tools.rerun()
-        elif options.fill_wheelhouse:
-            fill_wheelhouse(tools, targets, options.fill_wheelhouse.resolve())
-        else:
-            check_lock()
-            build(tools, source, targets, options.output)
-            report(options.output, targets, time.monotonic() - started)
+    tools = Toolbox(options.cache.resolve(), lock, source)
+    if options.lock:
+        write_locks(tools)
+    elif not tools.is_active:
+        return tools.rerun()
+    elif options.fill_wheelhouse:
+        fill_wheelhouse(tools, targets, options.fill_wheelhouse.resolve())
+    else:
+        build(tools, source, targets, options.output)
+        content = options.output.read_bytes()
+        say(
+            f"built {options.output} for {', '.join(target.name for target in targets)}: "
+            f"{len(content) / 2**20:.1f} MiB in {time.monotonic() - started:.1f} s, "
+            f"sha256 {hashlib.sha256(content).hexdigest()}"
+        )
     return 0
 
 
