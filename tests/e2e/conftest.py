@@ -1,4 +1,4 @@
-"""One gateway with every server, and one process per client, for the whole run."""
+"""One gateway with every server, and one process per client, for all these tests."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ class World:
     folder: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world").resolve()
     furnish(folder)
@@ -30,7 +30,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(gateway, folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def driver() -> Iterator[Callable[[str], Driver]]:
     """Gives the process of a client, by the client's name; skips where it can't be had."""
     running: dict[str, Driver] = {}

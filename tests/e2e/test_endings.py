@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.e2e import wire
-from tests.testbed.gateway import Gateway, running_gateway, started_by, wait_until_gone
+from tests.testbed.gateway import Gateway, running_gateway, wait_for_process, wait_until_gone
 
 SMALL = Path(__file__).parent / "servers" / "small.py"
 
@@ -25,11 +25,12 @@ def config(mode: str) -> str:
 
 
 async def start_family(gateway: Gateway) -> None:
-    """Have the server start descendants that ignore every polite signal."""
+    """Have the server start descendants that ignore every polite signal, down to a `sleep`."""
     async with ClientSession() as http:
         client = await wire.connect(http, gateway.url("small"), modern=True)
         (answer,) = await client.call(1, "family", {})
         assert "result" in answer, answer
+    wait_for_process(gateway.process.pid, "sleep 300")
 
 
 async def test_sigterm_ends_even_stubborn_grandchildren(
@@ -37,7 +38,6 @@ async def test_sigterm_ends_even_stubborn_grandchildren(
 ) -> None:
     running = gateway(config("daemon"))
     await start_family(running)
-    assert any("sleep 300" in entry for entry in started_by(running.process.pid))
     running.stop()  # which checks that nothing is left
 
 
@@ -46,7 +46,6 @@ async def test_sigkill_of_the_gateway_leaves_nothing_either() -> None:
     running = manager.__enter__()
     with closing(running):
         await start_family(running)
-        assert any("sleep 300" in entry for entry in started_by(running.process.pid))
         running.process.kill()
         running.process.wait()
         assert wait_until_gone(running.process.pid, within=10) == []

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.e2e.checks import Check
 from tests.e2e.conftest import World, require
-from tests.e2e.world import MODES, SERVERS, Check, ServerKind, filled
+from tests.e2e.world import MODES, SERVERS, ServerKind, filled
 from tests.testbed.clients import CLIENTS, Answer, ClientKind, Driver
 
 pytestmark = pytest.mark.sdk

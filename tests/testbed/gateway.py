@@ -114,6 +114,14 @@ def wait_until_gone(gateway_pid: int, *, within: float = 5.0) -> list[str]:
     return found
 
 
+def wait_for_process(gateway_pid: int, command: str, *, within: float = 5.0) -> None:
+    """Wait until a process that a gateway started runs this command; its start tells nobody."""
+    deadline = time.monotonic() + within
+    while not any(command in entry for entry in started_by(gateway_pid)):
+        assert time.monotonic() < deadline, f"{command} never ran"
+        time.sleep(0.02)
+
+
 def started_by(gateway_pid: int) -> list[str]:
     """The processes that carry the mark of this gateway, as `pid: command line`."""
     mark = f"MCPGW_OWNER={gateway_pid}:".encode()
