@@ -35,6 +35,9 @@ WireId = NewType("WireId", int)
 
 _BOM = b"\xef\xbb\xbf"
 
+_ID_DIGITS = 20
+"""No pipe lives to count so far, and reading thousands of digits as a number is refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
@@ -186,7 +189,7 @@ class ServerConnection:
 
     def _answered(self, response: Response) -> Event:
         id = response.id or b""
-        wire_id = WireId(int(id)) if id.isdigit() else None
+        wire_id = _wire_id(id)
         if wire_id is None or wire_id not in self._pending:
             return Late(id)
         del self._pending[wire_id]
@@ -196,8 +199,14 @@ class ServerConnection:
         params = object_or_empty(notification.params)
         word = decode_text(params[PROGRESS_TOKEN]) if PROGRESS_TOKEN in params else None
         number = word.removeprefix(self._prefix) if word and word.startswith(self._prefix) else ""
-        token = self._pending.get(WireId(int(number))) if number.isdecimal() else None
-        if token is None:
+        wire_id = _wire_id(number.encode())
+        token = self._pending.get(wire_id) if wire_id is not None else None
+        if wire_id is None or token is None:
             return Notified(notification)
         params[PROGRESS_TOKEN] = token
-        return Progressed(WireId(int(number)), encode(params))
+        return Progressed(wire_id, encode(params))
+
+
+def _wire_id(text: bytes) -> WireId | None:
+    """The id that the digits are, if one of ours can be so long."""
+    return WireId(int(text)) if text.isdigit() and len(text) < _ID_DIGITS else None

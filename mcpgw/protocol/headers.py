@@ -4,7 +4,6 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 """
 
 import base64
-import binascii
 import re
 from typing import Final
 
@@ -29,7 +28,7 @@ def decode_value(value: str) -> str:
         return value
     try:
         return base64.b64decode(encoded[1], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not UTF-8, or not even ASCII
         raise BadHeader("its =?base64?...?= content does not decode to UTF-8") from None
 
 

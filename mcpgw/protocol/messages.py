@@ -142,7 +142,8 @@ def parse_batch(body: bytes | Raw) -> list[Raw]:
 
 def dump_request(id: bytes, method: str, params: Raw | None) -> bytes:
     """One request as one line, newline included."""
-    return b'{"jsonrpc":"2.0","id":%b,"method":%b%b}\n' % (id, _text(method), _params(params))
+    written = one_line(_params(params))
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b%b}\n' % (id, _text(method), written)
 
 
 def dump_notification(method: str, params: Raw | None = None) -> bytes:
@@ -156,6 +157,17 @@ def dump_response(id: bytes | None, outcome: Outcome) -> bytes:
     if isinstance(outcome, Result):
         return b"".join((head, b',"result":', outcome.value, b"}"))
     return b"".join((head, b',"error":', outcome.error, b"}"))
+
+
+def one_line(json: bytes) -> bytes:
+    """The same JSON without line breaks, which may stand between its values.
+
+    Clients may indent what they send; on a pipe, or in an event, each line would be read
+    as a message of its own.
+    """
+    if b"\n" in json:
+        json = json.replace(b"\n", b" ")
+    return json.replace(b"\r", b" ") if b"\r" in json else json
 
 
 def id_key(id: bytes) -> bytes:

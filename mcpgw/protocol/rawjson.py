@@ -4,6 +4,7 @@
 values are, and what is put back together with `encode` is byte for byte what came in.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -120,7 +121,8 @@ def _decode_around_surrogates(
 
     JavaScript writes lone surrogates as ``\ud800``, which JSON's grammar allows and the
     decoder does not. Every surrogate escape is replaced by a word that does not occur in
-    the data, and put back in what was decoded.
+    the data, and put back in what was decoded. Only a key that holds half a character is
+    not kept: it gets U+FFFD, as text in UTF-8 has no such thing.
     """
     if b"\\u" not in data:
         raise NotJson(str(problem)) from None
@@ -136,8 +138,14 @@ def _decode_around_surrogates(
     def restore(raw: Raw) -> Raw:
         return Raw(bytes(raw).replace(word, b"\\u"))
 
+    def restore_key(key: str) -> str:
+        if word.decode() not in key:
+            return key
+        text: str = json.loads(json.dumps(key).replace(word.decode(), "\\u"))
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
     if isinstance(decoded, dict):
-        decoded = {key: restore(raw) for key, raw in decoded.items()}
+        decoded = {restore_key(key): restore(raw) for key, raw in decoded.items()}
     else:
         decoded = [restore(raw) for raw in decoded]
     return decoded  # type: ignore[no-any-return]
