@@ -6,6 +6,7 @@ disagree about what a path means.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 _ROUTE: Final = re.compile(
@@ -24,6 +25,7 @@ class Route:
     """Whether the path still has its ``/mcp``; a proxy may have stripped it."""
 
 
+@lru_cache(maxsize=1024)
 def find_route(raw_path: str) -> Route | None:
     """The route of ``/mcp/<tool>``, ``/<tool>`` or either with ``/sse``; None for all else."""
     match = _ROUTE.fullmatch(raw_path.partition("?")[0])

@@ -8,7 +8,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
 from typing import Final, TypeAlias
 
 import structlog
@@ -65,7 +66,11 @@ class _Call:
     on_progress: OnProgress | None
     started: float
     heard: float
-    timer: asyncio.TimerHandle | None = field(default=None)
+
+    @property
+    def due(self) -> float:
+        """When patience ends, if nothing more is heard (loop clock)."""
+        return min(self.heard + self.patience.quiet, self.started + self.patience.total)
 
 
 class ServerLink:
@@ -79,6 +84,8 @@ class ServerLink:
         )
         self._loop = asyncio.get_running_loop()
         self._calls: dict[WireId, _Call] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
         self._instance: Instance | None = None
         self._overflow = False
         self.lost = asyncio.Event()
@@ -120,8 +127,6 @@ class ServerLink:
             return await call.answer
         finally:
             del self._calls[wire_id]
-            if call.timer is not None:
-                call.timer.cancel()
             if cancel := self._connection.send_cancel(wire_id, "the client gave up"):
                 self._tell(cancel)
 
@@ -146,14 +151,16 @@ class ServerLink:
         self.exit = exit
         self.lost.set()
         self._fail_calls()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _register(
         self, wire_id: WireId, method: str, patience: Patience, on_progress: OnProgress | None
     ) -> _Call:
         now = self._loop.time()
         call = _Call(self._loop.create_future(), method, patience, on_progress, now, now)
-        call.timer = self._loop.call_at(now + patience.quiet, self._check_deadline, call)
         self._calls[wire_id] = call
+        self._wake_by(now + patience.quiet)
         return call
 
     async def _send(self, instance: Instance, data: bytes, call: _Call) -> None:
@@ -163,18 +170,27 @@ class ServerLink:
                 await instance.drain()
         instance.write(data)
 
-    def _check_deadline(self, call: _Call) -> None:
-        if call.answer.done():
-            return
-        now = self._loop.time()
-        due = min(call.heard + call.patience.quiet, call.started + call.patience.total)
-        if now < due:
-            call.timer = self._loop.call_at(due, self._check_deadline, call)
-            return
-        waited = f"{now - call.started:.3g} s"
-        call.answer.set_exception(
-            DeadlineExceeded(f"{self._server!r} did not answer {call.method} within {waited}")
-        )
+    def _wake_by(self, when: float) -> None:
+        """See that deadlines are looked at by then: one timer serves all calls of the link."""
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = self._loop.call_at(when, self._check_deadlines)
+
+    def _check_deadlines(self) -> None:
+        now = max(self._timer_at, self._loop.time())  # a coarse clock may fire a little early
+        self._timer, self._timer_at = None, inf
+        for call in self._calls.values():
+            if call.answer.done():
+                continue
+            if call.due > now:
+                self._wake_by(call.due)
+                continue
+            waited = f"{now - call.started:.3g} s"
+            call.answer.set_exception(
+                DeadlineExceeded(f"{self._server!r} did not answer {call.method} within {waited}")
+            )
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Answered):
