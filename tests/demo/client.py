@@ -142,9 +142,11 @@ def running(
 
 
 @contextmanager
-def speaking(revision: str, command: Sequence[str] = COMMAND) -> Iterator[Client]:
+def speaking(
+    revision: str, command: Sequence[str] = COMMAND, *, env: Mapping[str, str] | None = None
+) -> Iterator[Client]:
     """A client that has settled on `revision` with its server."""
-    with running(command) as client:
+    with running(command, env=env) as client:
         client.revision = revision
         if revision != MODERN:
             client.initialize(revision)
