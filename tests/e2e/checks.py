@@ -229,7 +229,7 @@ def dual(era: str, tool_pages: int = 1) -> tuple[Check, ...]:
     return (
         Check(
             walk("tools"),
-            lists("echo", "count", "fail", "slow", "era", pages=tool_pages),
+            lists("echo", "count", "fail", "slow", "confirm", "era", pages=tool_pages),
             brief=True,
         ),
         Check(

@@ -1,11 +1,12 @@
 """A dual-era stdio MCP server on the Python SDK 2.x: the first message decides its era.
 
-It lists its tools two a page, reports progress, and says on stderr which calls were
-cancelled, so that a test can read in the gateway's log whether a cancellation arrived.
+It lists its tools two a page, reports progress, and says which calls were cancelled: on
+stderr, so that a test can read it in the gateway's log, and to whoever calls `confirm`.
 """
 
 import json
 import sys
+from collections import defaultdict
 from typing import Any
 
 import anyio  # type: ignore[import-not-found]
@@ -15,7 +16,8 @@ from mcp.server.lowlevel import Server  # type: ignore[import-not-found]
 from mcp.server.stdio import stdio_server  # type: ignore[import-not-found]
 
 PAGE = 2
-NAMES = ("echo", "count", "fail", "slow", "era")
+NAMES = ("echo", "count", "fail", "slow", "confirm", "era")
+cancelled: defaultdict[str, Any] = defaultdict(anyio.Event)
 CITIES = ("Lisbon", "London", "Lima", "Oslo")
 
 
@@ -44,6 +46,10 @@ async def call_tool(ctx: Any, params: Any) -> Any:
             )
         case "slow":
             return await _slow(ctx, arguments["name"])
+        case "confirm":
+            with anyio.fail_after(5):
+                await cancelled[arguments["name"]].wait()
+            return _text("cancelled")
         case "era":
             return _text(ctx.protocol_version)
         case unknown:
@@ -56,6 +62,7 @@ async def _slow(ctx: Any, name: str) -> Any:
         await anyio.sleep(60)
     except anyio.get_cancelled_exc_class():
         print(f"cancelled {name}", file=sys.stderr, flush=True)
+        cancelled[name].set()
         raise
     return _text("never cancelled")
 

@@ -1,5 +1,6 @@
 // A dual-era stdio MCP server on the TypeScript SDK 2.x; argv[2] is where node_modules is.
-// It says on stderr which calls were cancelled, so that a test can read it in the gateway's log.
+// It says which calls were cancelled: on stderr, so that a test can read it in the gateway's
+// log, and to whoever calls `confirm`.
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -9,6 +10,7 @@ const { serveStdio } = require('@modelcontextprotocol/server/stdio');
 const { z } = require('zod');
 
 const text = (text) => ({ content: [{ type: 'text', text }] });
+const cancelled = new Set();
 const CITIES = ['Lisbon', 'London', 'Lima', 'Oslo'];
 
 async function report(ctx, progress, total, message) {
@@ -36,9 +38,14 @@ function build() {
       await sleep(60_000, undefined, { signal: ctx.mcpReq.signal });
     } catch (error) {
       process.stderr.write(`cancelled ${name}\n`);
+      cancelled.add(name);
       throw error;
     }
     return text('never cancelled');
+  });
+  server.registerTool('confirm', { inputSchema: z.object({ name: z.string() }) }, async ({ name }) => {
+    for (let tries = 0; tries < 500 && !cancelled.has(name); tries++) await sleep(10);
+    return text(cancelled.has(name) ? 'cancelled' : 'running');
   });
   server.registerTool('era', {}, async (ctx) =>
     text(ctx.mcpReq.envelope?.['io.modelcontextprotocol/protocolVersion'] ?? 'legacy'));
