@@ -45,4 +45,8 @@ async def open_fleet(
         for name, spec in config.tools.items():
             opening = open_server(spec, runtimes[spec.runtime])
             servers[name] = await stack.enter_async_context(opening)
-        yield Fleet(servers)
+        try:
+            yield Fleet(servers)
+        finally:
+            for server in servers.values():  # all stop at once; the stack waits for each
+                server.pool.close()

@@ -33,7 +33,8 @@ from mcpgw.protocol.connection import (
 from mcpgw.protocol.framing import LineOverflow
 from mcpgw.protocol.handshake import ServerFacts
 from mcpgw.protocol.messages import EMPTY, Notification, Outcome, Request, Result, failure
-from mcpgw.protocol.methods import PING
+from mcpgw.protocol.methods import INITIALIZE, PING
+from mcpgw.protocol.revisions import Era
 from mcpgw.runtimes.base import Exit, Instance, Runtime
 from mcpgw.units import Seconds
 
@@ -66,6 +67,7 @@ class _Call:
     on_progress: OnProgress | None
     started: float
     heard: float
+    sent: bool = False
 
     @property
     def due(self) -> float:
@@ -127,8 +129,7 @@ class ServerLink:
             return await call.answer
         finally:
             del self._calls[wire_id]
-            if cancel := self._connection.send_cancel(wire_id, "the client gave up"):
-                self._tell(cancel)
+            self._withdraw(wire_id, call)
 
     def notify(self, method: str) -> None:
         """Send a notification without parameters; silently dropped if the instance is gone."""
@@ -166,9 +167,28 @@ class ServerLink:
     async def _send(self, instance: Instance, data: bytes, call: _Call) -> None:
         """Write when the pipe has room; the call's own deadline bounds the wait."""
         if instance.congested:
+            await self._wait_for_room(instance, call)
+        instance.write(data)
+        call.sent = True
+
+    async def _wait_for_room(self, instance: Instance, call: _Call) -> None:
+        try:
             async with asyncio.timeout(call.patience.quiet):
                 await instance.drain()
-        instance.write(data)
+        except TimeoutError:
+            waited = f"{call.patience.quiet:.3g} s"
+            raise DeadlineExceeded(
+                f"{self._server!r} did not read {call.method} within {waited}"
+            ) from None
+
+    def _withdraw(self, wire_id: WireId, call: _Call) -> None:
+        """Forget a call that ended; unless the server answered it, tell the server to stop."""
+        cancel = self._connection.send_cancel(wire_id, "the client gave up")
+        if not call.sent:
+            if call.answer.done() and not call.answer.cancelled():
+                call.answer.exception()  # nobody came to read it
+        elif cancel and call.method != INITIALIZE:  # which MUST NOT be cancelled
+            self._tell(cancel)
 
     def _wake_by(self, when: float) -> None:
         """See that deadlines are looked at by then: one timer serves all calls of the link."""
@@ -210,8 +230,14 @@ class ServerLink:
             self._report(event)
 
     def _refuse_question(self, request: Request) -> None:
-        """Answer a server's request: on a shared pipe nobody can tell whom it is for."""
+        """Answer a server's request: on a shared pipe nobody can tell whom it is for.
+
+        A modern server may not ask, and MUST NOT be answered.
+        """
         outcome: Outcome
+        if self.facts is not None and self.facts.era is Era.MODERN:
+            log.warning("instance.asked", instance=self.label, method=request.method, refused=True)
+            return
         if request.method == PING:
             outcome = Result(EMPTY)
         else:

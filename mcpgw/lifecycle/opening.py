@@ -79,7 +79,11 @@ class ServerOpener:
         """
         async with AsyncExitStack() as stack:
             started = time.monotonic()
-            link = await self._open_ready(stack)
+            try:
+                link = await self._open_ready(stack)
+            except StartFailed:
+                self._known = None  # the wrong verdict may be why
+                raise
             self.facts = link.facts
             link.on_notification = self.on_notification
             log.info(
@@ -112,7 +116,6 @@ class ServerOpener:
         try:
             return await self._open_as(other, stack)
         except _WrongEra as exc:
-            self._known = None
             raise StartFailed(f"{self._spec.name!r} refused both handshakes: {exc}") from None
 
     def _era(self) -> Era | None:

@@ -82,6 +82,11 @@ def has_room(slot: Slot[M], limits: PoolLimits) -> bool:
     )
 
 
+def room_of(limits: PoolLimits) -> int:
+    """How many waiting requests one fresh instance serves at once."""
+    return min(limits.max_in_flight, limits.max_leases or limits.max_in_flight)
+
+
 def plan(
     slots: Sequence[Slot[M]],
     waiting: int,
@@ -151,7 +156,7 @@ def _surplus(ready: Sequence[Slot[M]], limits: PoolLimits) -> list[Slot[M]]:
 
 def _wanted(waiting: int, starting: int, ready: int, limits: PoolLimits) -> tuple[int, int]:
     """Return how many starts the waiting requests need, and how many `keep` asks for beside."""
-    room = min(limits.max_in_flight, limits.max_leases or limits.max_in_flight)
+    room = room_of(limits)
     needed = -(-max(0, waiting - starting * room) // room)
     used_up = waiting if limits.isolated else 0
     return needed, max(0, limits.keep + used_up - starting - ready - needed)

@@ -1,10 +1,9 @@
 """Carries out what `mcpgw.lifecycle.plan` decides: owns the instances, the queue and the timer.
 
 Every slot is one task running ``async with opener() as member``; a pool has one timer
-and no other task. Whatever happens (a lease is asked for or ends, an instance is ready
-or gone, the timer fires) changes the books and then calls `_settle`, which serves the
-queue, asks for a plan and carries it out, all without waiting. So between two steps of
-the event loop the books are consistent, and no call can meet an instance half stopped.
+and no other task. Whatever happens changes the books and then calls `_settle`, which
+serves the queue, asks for a plan and carries it out, all without waiting. So between two
+steps of the event loop the books are consistent: no call can meet an instance half stopped.
 """
 
 import asyncio
@@ -13,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from typing import Any, Final, Generic
 
@@ -24,7 +24,7 @@ from mcpgw.lifecycle import refusals
 from mcpgw.lifecycle.affinity import Affinities
 from mcpgw.lifecycle.base import Lease, M, Opener, Owner
 from mcpgw.lifecycle.health import HEALTHY, after_failure, after_ready
-from mcpgw.lifecycle.plan import PoolLimits, choose, has_room, is_proven, plan
+from mcpgw.lifecycle.plan import PoolLimits, choose, has_room, is_proven, plan, room_of
 from mcpgw.lifecycle.queue import FairQueue
 from mcpgw.lifecycle.slots import Slots
 from mcpgw.lifecycle.states import PoolState, Slot, SlotState, SlotView, Snapshot
@@ -56,7 +56,7 @@ async def open_pool(
         try:
             yield pool
         finally:
-            pool._close()
+            pool.close()
 
 
 @dataclass(slots=True, eq=False)
@@ -93,8 +93,6 @@ class Pool(Generic[M]):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._watchers: list[asyncio.Future[None]] = []
-
-    # --- what others use ---
 
     def lease(self, owner: Owner, *, affinity: str | None = None) -> "_Leasing[M]":
         """See `Lifecycle.lease`."""
@@ -134,8 +132,6 @@ class Pool(Generic[M]):
 
     def __repr__(self) -> str:
         return f"<Pool {self.snapshot()}>"
-
-    # --- leases ---
 
     def _take(self, affinity: str | None) -> Slot[M] | None:
         """Lease an instance at once if one is free and nobody waits."""
@@ -211,8 +207,6 @@ class Pool(Generic[M]):
         if affinity is not None:
             self._affinities.note(affinity, slot)
 
-    # --- the engine ---
-
     def _settle(self, now: float | None = None) -> None:
         """Bring everything in line with what is known: the one place where things are decided."""
         now = self._loop.time() if now is None else now
@@ -235,8 +229,7 @@ class Pool(Generic[M]):
             self._slots.start(now)
         if todo.refuse_until > now:
             self._refuse_hopeless(todo.refuse_until, now)
-        oldest = self._queue.oldest()
-        self._wake_by(min(todo.wake_at, oldest.deadline if oldest is not None else inf))
+        self._wake_by(min(todo.wake_at, self._next_deadline(now)))
         self._notify()
 
     def _notice(self, now: float) -> None:
@@ -260,10 +253,22 @@ class Pool(Generic[M]):
             ticket.granted.set_result(slot)
 
     def _expire(self, now: float) -> None:
-        while (ticket := self._queue.oldest()) is not None and ticket.deadline <= now:
-            starting = self._any(SlotState.STARTING)
+        """Refuse whoever waited too long for an instance to come free.
+
+        Those that an instance being started will serve wait for it instead: a start has a
+        deadline of its own, and the first one of a server may take longer than any queue.
+        """
+        starting = sum(slot.state is SlotState.STARTING for slot in self._slots)
+        covered = starting * room_of(self._limits)
+        for ticket in list(islice(self._queue, covered, None)):
+            if ticket.deadline > now:
+                break
             timeout = self._limits.queue_timeout
-            self._refuse(ticket, refusals.queue_timeout(self._name, timeout, starting=starting))
+            self._refuse(ticket, refusals.queue_timeout(self._name, timeout))
+
+    def _next_deadline(self, now: float) -> float:
+        """When the queue is to be looked at again; deadlines grow from its head to its tail."""
+        return next((t.deadline for t in self._queue if t.deadline > now), inf)
 
     def _refuse_hopeless(self, until: float, now: float) -> None:
         for ticket in [t for t in self._queue if t.deadline <= until]:
@@ -291,8 +296,6 @@ class Pool(Generic[M]):
         for changed in watchers:
             if not changed.done():
                 changed.set_result(None)
-
-    # --- what becomes of instances ---
 
     def slot_ready(self, slot: Slot[M]) -> None:
         """See `SlotWatcher`."""
@@ -344,15 +347,10 @@ class Pool(Generic[M]):
             oldest = self._queue.oldest()
             if oldest is not None and len(self._queue) > starting:
                 self._refuse(oldest, failure)
-        elif not self._any(SlotState.STARTING, SlotState.READY):
+        elif not any(s.state in (SlotState.STARTING, SlotState.READY) for s in self._slots):
             wait = self._health.retry_after(self._loop.time())
             for ticket in list(self._queue):
                 self._refuse(ticket, refusals.retold(failure, wait))
-
-    def _any(self, *states: SlotState) -> bool:
-        return any(slot.state in states for slot in self._slots)
-
-    # --- the end ---
 
     def _shut_down(self) -> None:
         self._shutting_down = True
@@ -360,8 +358,8 @@ class Pool(Generic[M]):
             self._refuse(ticket, refusals.shutting_down(self._name))
         self._settle()
 
-    def _close(self) -> None:
-        """Stop even what is in use; `open_pool` waits for it."""
+    def close(self) -> None:
+        """Stop every instance, even those in use; leaving `open_pool` waits for that."""
         self._shut_down()
         self._closed = True
         if self._timer is not None:

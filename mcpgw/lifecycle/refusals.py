@@ -14,11 +14,11 @@ def queue_full(server: str, waiting: int) -> QueueFull:
     )
 
 
-def queue_timeout(server: str, timeout: Seconds, *, starting: bool) -> QueueTimeout:
+def queue_timeout(server: str, timeout: Seconds) -> QueueTimeout:
     """Return the error for a request that waited its time."""
-    why = "one is still starting" if starting else "all are in use"
     return QueueTimeout(
-        f"{server!r} had no instance free within {timeout:g} s (`queue.timeout`): {why}; try again"
+        f"{server!r} had no instance free within {timeout:g} s (`queue.timeout`): "
+        "all are in use; try again"
     )
 
 

@@ -149,13 +149,19 @@ async def test_a_request_is_refused_when_it_waited_its_time(
         await later.leave()
 
 
-async def test_a_request_whose_instance_starts_too_slowly_is_told_so(
+async def test_a_start_may_take_longer_than_the_queue_and_only_those_beyond_it_are_refused(
     programs: Programs, tasks: aio.Tasks
 ) -> None:
     programs.may_be_ready.clear()
     async with open_pool("cat", limits(ONE, queue_timeout=SOON), programs.open) as pool:
-        with pytest.raises(QueueTimeout, match="one is still starting"):
-            await Client(pool, tasks, ALICE).program()
+        first = Client(pool, tasks, ALICE)
+        await reached(pool, waiting=1)
+        with pytest.raises(QueueTimeout):
+            await Client(pool, tasks, BOB).program()
+        assert first.is_waiting
+        programs.may_be_ready.set()
+        await first.program()
+        await first.leave()
 
 
 async def test_a_cancelled_request_leaves_the_queue_at_once(
