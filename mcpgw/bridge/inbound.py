@@ -31,7 +31,8 @@ from mcpgw.protocol.revisions import Era
 COMPLETE: Final = Raw(b'"complete"')
 
 _LARGE: Final = 256 * 1024
-"""Beyond this a result is not opened to read its type: questions to a user are short."""
+"""Beyond this a result that passes untouched is not opened to read its type: questions to a
+user are short."""
 
 _MODERN_RESULT_KEYS: Final = ("resultType", "ttlMs", "cacheScope")
 
@@ -44,8 +45,8 @@ def to_client(outcome: Outcome, method: str, client: ClientFacts, server: Server
         AskedForInput: The server has a question, which the gateway does not carry.
     """
     if isinstance(outcome, Failure):
-        return _failure_to_client(outcome, method, client, server)
-    if server.era is Era.MODERN:
+        return _failure_to_client(outcome, client, server)
+    if server.era is Era.MODERN and (client.era is not Era.MODERN or _is_small(outcome.value)):
         _check_complete(outcome.value)
     if client.era is server.era:
         return outcome
@@ -88,25 +89,26 @@ def _legacy_result(value: Raw, method: str) -> Raw:
     return encode(fields)
 
 
-def _each_tool(fields: Fields, change: Callable[[Fields], None]) -> None:
-    """Apply `change` to each tool of an opened list result that is well-formed."""
+def _each_tool(fields: Fields, change: Callable[[Fields], Fields | None]) -> None:
+    """Keep what `change` makes of each tool of an opened list result that is well-formed."""
     try:
         tools = [decode_object(raw) for raw in decode_array(fields["tools"])]
     except (KeyError, NotJson):
         return
-    for tool in tools:
-        change(tool)
-    fields["tools"] = encode([encode(tool) for tool in tools])
+    fields["tools"] = encode([encode(tool) for tool in map(change, tools) if tool is not None])
 
 
-def _modern_tool(tool: Fields) -> None:
-    tool.pop("execution", None)
+def _modern_tool(tool: Fields) -> Fields | None:
+    """Without what only tasks need; nothing for a tool that can't be called without them."""
+    execution = object_or_empty(tool.pop("execution", None))
+    return None if bytes(execution.get("taskSupport", b"")) == b'"required"' else tool
 
 
-def _legacy_tool(tool: Fields) -> None:
+def _legacy_tool(tool: Fields) -> Fields:
     schema = object_or_empty(tool.get("outputSchema"))
-    if schema and bytes(schema.get("type", b"")) != b'"object"':
-        tool.pop("outputSchema")
+    if bytes(schema.get("type", b"")) != b'"object"':
+        tool.pop("outputSchema", None)
+    return tool
 
 
 def _check_complete(value: Raw) -> None:
@@ -114,7 +116,7 @@ def _check_complete(value: Raw) -> None:
 
     Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic#results
     """
-    if len(memoryview(value)) > _LARGE or b'"resultType"' not in bytes(value):
+    if b'"resultType"' not in bytes(value):
         return
     kind = decode_text(_opened(value).get("resultType", COMPLETE))
     if kind == "input_required":
@@ -125,15 +127,13 @@ def _check_complete(value: Raw) -> None:
         raise ProtocolViolation(f"the server sent a result of the unknown type {kind!r}")
 
 
-def _failure_to_client(
-    outcome: Failure, method: str, client: ClientFacts, server: ServerFacts
-) -> Failure:
+def _failure_to_client(outcome: Failure, client: ClientFacts, server: ServerFacts) -> Failure:
     if client.era is server.era:
         return outcome
     code = outcome.code
     if client.era is Era.MODERN:
         new = codes.INTERNAL_ERROR if code in codes.RESERVED_BY_SPEC else code
-        if code == codes.RESOURCE_NOT_FOUND and method == "resources/read":
+        if code == codes.RESOURCE_NOT_FOUND:
             new = codes.INVALID_PARAMS
     else:
         new = codes.INTERNAL_ERROR if code in codes.MODERN_ONLY else code
@@ -149,6 +149,10 @@ def _opened(value: Raw) -> Fields:
         return decode_object(value)
     except NotJson as exc:
         raise ProtocolViolation(f"the server's result is not a JSON object: {exc}") from None
+
+
+def _is_small(raw: Raw) -> bool:
+    return len(memoryview(raw)) <= _LARGE
 
 
 def _is_object(raw: Raw | None) -> bool:

@@ -11,11 +11,14 @@ from mcpgw.protocol.connection import Outbound
 from mcpgw.protocol.handshake import ServerFacts, envelope
 from mcpgw.protocol.messages import Request
 from mcpgw.protocol.methods import LEGACY_ONLY, NOT_BRIDGED, RELAYED
-from mcpgw.protocol.rawjson import Fields, encode, object_or_empty
+from mcpgw.protocol.rawjson import Fields, encode, first_byte, object_or_empty
 from mcpgw.protocol.revisions import Era
 
 TASKS: Final = "io.modelcontextprotocol/tasks"
 """An extension that needs the same instance for every message of a task."""
+
+
+_TOKEN_STARTS: Final = frozenset(bytes([byte]) for byte in b'"-0123456789')
 
 
 def to_server(request: Request, client: ClientFacts, server: ServerFacts) -> Outbound:
@@ -28,7 +31,9 @@ def to_server(request: Request, client: ClientFacts, server: ServerFacts) -> Out
     check_method(request.method, client, server)
     params = object_or_empty(request.params)
     given = object_or_empty(params.pop("_meta", None))
-    token = given.pop(meta.PROGRESS_TOKEN, None)
+    token = _legal_token(given.pop(meta.PROGRESS_TOKEN, None))
+    if request.method == "tools/call" and client.era is Era.LEGACY:
+        params.pop("task", None)  # who never offered tasks MUST answer as if it were not there
     if server.era is Era.MODERN:
         return Outbound(request.method, params, _modern_meta(given, client), token)
     if client.era is Era.MODERN:
@@ -68,9 +73,13 @@ def upstream_capabilities(client: ClientFacts) -> Raw:
     return encode({"extensions": encode(extensions)} if extensions else {})
 
 
+def _legal_token(token: Raw | None) -> Raw | None:
+    """The progress token, if it is the text or number it must be."""
+    return token if token is not None and first_byte(token) in _TOKEN_STARTS else None
+
+
 def _modern_meta(given: Fields, client: ClientFacts) -> Fields:
-    kept = {key: value for key, value in given.items() if key not in meta.ENVELOPE}
-    return {**kept, **envelope(upstream_capabilities(client), client.info)}
+    return {**_without_envelope(given), **envelope(upstream_capabilities(client), client.info)}
 
 
 def _without_envelope(given: Fields) -> Fields:

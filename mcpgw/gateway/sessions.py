@@ -22,7 +22,7 @@ from mcpgw.lifecycle.base import Lease, Owner
 from mcpgw.lifecycle.link import ServerLink
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.messages import EMPTY, Notification, Outcome, Result, id_key
-from mcpgw.protocol.methods import INITIALIZE, PING
+from mcpgw.protocol.methods import INITIALIZE, LIST_CHANGED, PING
 from mcpgw.units import Seconds
 
 log = structlog.get_logger(__name__)
@@ -95,8 +95,8 @@ class Session:
             work.cancel()
 
     def notify(self, notification: Notification) -> None:
-        """Hear a notification of the server's that concerns every client."""
-        if self._listener is not None:
+        """Hear a notification of the server's; only what was advertised reaches the client."""
+        if self._listener is not None and notification.method in LIST_CHANGED:
             self._listener.deliver(notification)
 
     @contextmanager
