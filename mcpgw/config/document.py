@@ -260,6 +260,7 @@ _SYNTAX: Final = {
     "undefined alias": 'has an alias ("*name") without its anchor ("&name"); '
     "quote it if it is text",
     "another document": 'has a second document after "---"; only one is read',
+    "unexpected ':'": 'has a ":" that means nothing here; put a space after it, or quote it',
     "unknown escape": "{start}has a backslash that means nothing in double quotes; "
     "use single quotes",
 }

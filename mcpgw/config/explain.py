@@ -195,7 +195,6 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
     "bool_type": "expected true or false",
-    "path_type": "expected a path",
     "greater_than_equal": "expected at least {ge}",
     "less_than_equal": "expected at most {le}",
 }

@@ -79,10 +79,12 @@ def parse_size(value: object) -> Bytes:
 
 def format_duration(seconds: Seconds) -> str:
     """Write a duration the way people do; `parse_duration` reads it back."""
+    milliseconds = round(seconds * 1000, 6)
     for unit, factor in SECONDS_PER.items():
-        if seconds and seconds >= factor and (seconds / factor).is_integer():
-            return f"{int(seconds / factor)}{unit}"
-    return f"{seconds:g}s"
+        count = milliseconds / (factor * 1000)
+        if count >= 1 and count.is_integer():
+            return f"{int(count)}{unit}"
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def format_size(size: Bytes) -> str:
