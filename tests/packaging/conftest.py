@@ -73,3 +73,11 @@ def warm_cache(pyz: Pyz, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = pyz.run("--version", env={"MCPGW_CACHE": str(cache)})
     assert done.returncode == 0, done.stderr
     return cache
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that a build for this Python needs."""
+    house = tmp_path_factory.mktemp("wheelhouse")
+    build(ROOT, "--targets", "host", "--fill-wheelhouse", house)
+    return house

@@ -14,7 +14,7 @@ from tests.packaging.conftest import ROOT, Pyz, build, run
 
 
 def test_a_build_elsewhere_offline_and_from_nothing_is_byte_identical(
-    pyz: Pyz, tmp_path: Path
+    pyz: Pyz, wheelhouse: Path, tmp_path: Path
 ) -> None:
     """Neither paths nor times nor git nor what an earlier build left may show in the file."""
     copy = tmp_path / "elsewhere"
@@ -25,10 +25,8 @@ def test_a_build_elsewhere_offline_and_from_nothing_is_byte_identical(
     for name in build_zipapp.package_files():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
-    house = tmp_path / "wheelhouse"
-    build(ROOT, "--targets", "host", "--fill-wheelhouse", house)
     again = tmp_path / "again.pyz"
-    build(copy, "--targets", "host", "--wheelhouse", house, "--output", again)
+    build(copy, "--targets", "host", "--wheelhouse", wheelhouse, "--output", again)
     assert again.read_bytes() == pyz.path.read_bytes()
 
 
@@ -106,7 +104,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
     assert "DO NOT MATCH" in done.stderr
 
 
-def test_pip_install_gives_the_same_program(tmp_path: Path) -> None:
+def test_pip_install_gives_the_same_program(wheelhouse: Path, tmp_path: Path) -> None:
     copy = tmp_path / "source"
     copy.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md"):
@@ -114,7 +112,8 @@ def test_pip_install_gives_the_same_program(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "mcpgw", copy / "mcpgw", ignore=shutil.ignore_patterns("__pycache__"))
     env = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", str(env)], check=True, timeout=60)
-    installed = run([str(env / "bin" / "pip"), "install", "--quiet", str(copy)])
+    offline = ["--no-index", "--find-links", str(wheelhouse)]
+    installed = run([str(env / "bin" / "pip"), "install", "--quiet", *offline, str(copy)])
     assert installed.returncode == 0, installed.stderr
     version = run([str(env / "bin" / "mcpgw"), "--version"], env={})
     assert version.stdout.startswith("mcpgw "), version.stderr

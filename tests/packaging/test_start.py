@@ -165,6 +165,16 @@ def test_a_cache_that_cannot_be_made_is_told(pyz: Pyz, tmp_path: Path) -> None:
     assert "Set MCPGW_CACHE to a folder" in line
 
 
+def test_a_disk_that_takes_no_more_is_told_and_tried_again(pyz: Pyz, tmp_path: Path) -> None:
+    env = {"MCPGW_CACHE": str(tmp_path)}
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *pyz.command("--version")]
+    full = run(limited, env=env)
+    assert full.returncode == 1
+    assert full.stderr.startswith("mcpgw: cannot unpack to ")
+    assert "File too large" in full.stderr and "Traceback" not in full.stderr
+    assert pyz.run("--version", env=env).stdout == VERSION
+
+
 def test_a_cache_others_may_write_to_is_refused(pyz: Pyz, warm_cache: Path, tmp_path: Path) -> None:
     """Security: whoever may write there decides what runs as us."""
     (tmp_path / "mcpgw").mkdir()
