@@ -9,7 +9,7 @@ import structlog
 from mcpgw import __version__, aio
 from mcpgw.config.schema import Config, RuntimeKind
 from mcpgw.edge.app import Listener, build_app, listening
-from mcpgw.edge.context import Context
+from mcpgw.edge.context import Context, QuietReplies
 from mcpgw.edge.origin import policy_for
 from mcpgw.gateway.fleet import open_fleet
 from mcpgw.gateway.sessions import open_sessions
@@ -46,7 +46,9 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
         ) as sessions,
         aio.Tasks("edge") as tasks,
     ):
-        context = Context(config, fleet, sessions, tasks, policy_for(config))
+        context = Context(
+            config, fleet, sessions, tasks, policy_for(config), QuietReplies(config.keep_alive)
+        )
         app = build_app(context)
         async with listening(app, config.listen.host, config.listen.port) as listener:
             log.info(

@@ -4,8 +4,10 @@ The specification gives no status for a bad `Accept`; any client that can read o
 two types we write is served.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +23,19 @@ def parse_accept(header: str | None) -> Accepts:
     """Read an `Accept` header; a missing one accepts anything."""
     if header is None or not header.strip():
         return Accepts(json=True, sse=True)
-    types = set()
+    types = {}
     for part in header.lower().split(","):
         kind, *params = (piece.strip() for piece in part.split(";"))
-        if not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for p in params):
-            types.add(kind)
-    anything = "*/*" in types
+        types[kind] = not any(_NEVER.fullmatch(param) for param in params)
+    anything = types.get("*/*", False)
+
+    def accepted(exact: str, family: str) -> bool:
+        return types.get(exact, types.get(family, anything))
+
     return Accepts(
-        json=anything or bool(types & {"application/json", "application/*"}),
-        sse=anything or bool(types & {"text/event-stream", "text/*"}),
+        json=accepted("application/json", "application/*"),
+        sse=accepted("text/event-stream", "text/*"),
     )
+
+
+_NEVER: Final = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")

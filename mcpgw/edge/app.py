@@ -27,6 +27,7 @@ from mcpgw.errors import UnknownServer
 from mcpgw.gateway.server import RunningServer
 from mcpgw.protocol import codes
 from mcpgw.protocol.messages import dump_response, failure
+from mcpgw.protocol.revisions import REVISIONS, legacy_revision
 from mcpgw.units import Seconds
 
 
@@ -38,6 +39,8 @@ def build_app(context: Context) -> web.Application:
     )
     app[CONTEXT] = context
     app.on_response_prepare.append(add_headers)
+    for name in context.config.tools:  # found by a dictionary; the rest by a pattern
+        app.router.add_route("*", f"/mcp/{name}", handle)
     app.router.add_route("*", "/{path:.*}", handle)
     return app
 
@@ -51,11 +54,15 @@ async def handle(request: web.Request) -> web.StreamResponse:
     request[SERVED].server = server.name
     if request.method == "POST":
         return await _post(request, server, route)
-    if request.method == "GET":
-        return await _get(request, server, route)
-    if request.method == "DELETE" and SESSION_HEADER in request.headers:
-        return await legacy.delete_session(request, server)
-    return _refused(405, f"{request.method} needs a session here")
+    if request.method in ("GET", "DELETE"):
+        if (refusal := _check_version(request)) is not None:
+            return refusal
+        if request.method == "GET":
+            return await _get(request, server, route)
+        if SESSION_HEADER in request.headers:
+            return await legacy.delete_session(request, server)
+        return _refused(405, "DELETE ends a session; this request names none")
+    return _refused(405, f"{request.method} means nothing here")
 
 
 async def _post(request: web.Request, server: RunningServer, route: Route) -> web.StreamResponse:
@@ -65,7 +72,7 @@ async def _post(request: web.Request, server: RunningServer, route: Route) -> we
     if (request.content_length or 0) > limit:
         return _refused(413, f"the body is larger than {limit} bytes (limits.body)")
     body = await request.read()
-    if http_sse.SESSION_QUERY in request.query:
+    if "?" in request.raw_path and http_sse.SESSION_QUERY in request.query:
         return await http_sse.post_to_stream(request, server, body)
     if route.sse:
         return _refused(405, "open the event stream with GET first; it names the address for POST")
@@ -85,7 +92,7 @@ async def _climb(
         case LegacyMessage():
             return await legacy.post_message(request, server, rung, accepts)
         case LegacyInitialize():
-            return await legacy.post_initialize(request, server, rung)
+            return await legacy.post_initialize(request, server, rung, accepts)
         case LegacyBatch():
             return await legacy.post_batch(request, server, rung, accepts)
         case Refusal():
@@ -93,6 +100,16 @@ async def _climb(
             return json_response(dump_response(rung.id, rung.error), settled)
         case _:
             return web.Response(status=202)
+
+
+def _check_version(request: web.Request) -> web.Response | None:
+    """Refuse a revision that is unknown (MUST), or has neither GET nor DELETE."""
+    version = request.headers.get(VERSION_HEADER)
+    if version is None or legacy_revision(version) is not None:
+        return None
+    if version in REVISIONS:
+        return _refused(405, f"revision {version} has POST only")
+    return _refused(400, f"{VERSION_HEADER} {version[:40]!r} is not supported")
 
 
 async def _get(request: web.Request, server: RunningServer, route: Route) -> web.StreamResponse:

@@ -1,7 +1,8 @@
 """What every handler needs, put together once by the composition root."""
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from mcpgw.edge.origin import OriginPolicy
 from mcpgw.edge.stream import Outbox
 from mcpgw.gateway.fleet import Fleet
 from mcpgw.gateway.sessions import Sessions
+from mcpgw.units import Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,53 @@ class Context:
     tasks: aio.Tasks
     """Owns the writers of event streams."""
     policy: OriginPolicy
+    quiet: "QuietReplies"
+    """Answers that have nothing to show yet."""
     streams: set[Outbox] = field(default_factory=set)
     """Open streams that wait for what may never come; closed when the gateway drains."""
     sse: dict[str, Outbox] = field(default_factory=dict)
     """The one stream of each HTTP+SSE session, by session id."""
+
+
+class Quiet(Protocol):
+    """An answer under way that shows nothing yet."""
+
+    def keep_alive(self) -> None:
+        """Show something, so that no proxy gives up on it."""
+
+
+class QuietReplies:
+    """Wakes each answer that stays quiet for `patience`; one timer serves them all.
+
+    They come in the order in which their time is up, so the oldest is the next.
+    """
+
+    def __init__(self, patience: Seconds) -> None:
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._since: dict[Quiet, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, reply: Quiet) -> None:
+        """Watch over an answer from now on."""
+        self._since[reply] = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._patience, self._wake)
+
+    def discard(self, reply: Quiet) -> None:
+        """Leave it alone, if it was watched."""
+        self._since.pop(reply, None)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._since:
+            reply, since = next(iter(self._since.items()))
+            if now < since + self._patience:
+                self._timer = self._loop.call_at(since + self._patience, self._wake)
+                return
+            del self._since[reply]
+            reply.keep_alive()
 
 
 CONTEXT: Final = web.AppKey("context", Context)

@@ -101,13 +101,15 @@ async def post_to_stream(request: web.Request, server: RunningServer, body: byte
 
 def _serve(request: web.Request, session: Session, message: Request, outbox: Outbox) -> None:
     request[SERVED].method = message.method
-    if message.method == INITIALIZE:
-        session.client = read_initialize(message)
 
     def deliver(settled: Settled | None) -> None:
         if settled is not None:
-            outbox.answer(dump_response(message.id, settled.outcome))
+            answer = dump_response(message.id, settled.outcome)
+            (outbox.put if outbox.is_full else outbox.answer)(answer)
 
+    if message.method == INITIALIZE and not session.introduce(read_initialize(message)):
+        deliver(Settled(failure(codes.INVALID_REQUEST, "this session is initialized already")))
+        return
     try:
         work = begin(session, message, StreamReply(outbox))
     except GatewayError as exc:

@@ -32,32 +32,41 @@ from mcpgw.protocol.rawjson import object_or_empty
 
 
 async def post_initialize(
-    request: web.Request, server: RunningServer, rung: LegacyInitialize
+    request: web.Request, server: RunningServer, rung: LegacyInitialize, accepts: Accepts
 ) -> web.StreamResponse:
-    """Open a session."""
+    """Open a session. A server that takes long to start gets its client an event stream."""
     sessions = request.app[CONTEXT].sessions
     request[SERVED].method = INITIALIZE
     try:
         session = sessions.open(server, rung.client)
     except GatewayError as exc:
         return _json(rung.request, failed(request, server, rung.request, exc))
+    reply = PostReply(request, accepts, {SESSION_HEADER: session.id})
     try:
-        outcome = await server.initialize(rung.client, session.owner)
+        settled = Settled(await server.initialize(rung.client, session.owner))
     except BaseException as exc:
+        reply.headers.clear()
         await sessions.close(session, "initialize failed")
         if not isinstance(exc, GatewayError):
+            reply.abandon()
             raise
-        return _json(rung.request, failed(request, server, rung.request, exc))
-    response = _json(rung.request, Settled(outcome))
-    response.headers[SESSION_HEADER] = session.id
-    return response
+        settled = failed(request, server, rung.request, exc)
+    try:
+        return await reply.finish(rung.request.id, settled)
+    finally:
+        reply.abandon()
 
 
 async def post_message(
     request: web.Request, server: RunningServer, rung: LegacyMessage, accepts: Accepts
 ) -> web.StreamResponse:
     """Serve one message of a session."""
-    session = find_session(request.app[CONTEXT], server, rung.session_id)
+    try:
+        session = find_session(request.app[CONTEXT], server, rung.session_id)
+    except UnknownSession as exc:
+        if not isinstance(rung.message, Request):
+            raise
+        return _json(rung.message, failed(request, server, rung.message, exc))
     if not isinstance(rung.message, Request):
         hear(session, rung.message)
         return web.Response(status=202)

@@ -3,6 +3,7 @@
 The order is that of the list in `build_app`: outermost first.
 """
 
+import itertools
 import re
 import secrets
 import time
@@ -25,11 +26,20 @@ log = structlog.get_logger(__name__)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
+_PROCESS: Final = secrets.token_hex(4)
+_numbers: Final = itertools.count(1)
+
+
+def _new_request_id() -> str:
+    """A name for a request, unique among those of every gateway; not a secret."""
+    return f"{_PROCESS}-{next(_numbers):x}"
+
+
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, and a log line when it is done."""
     given = request.headers.get("X-Request-Id", "")
-    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request[REQUEST_ID] = given if given and _REQUEST_ID.fullmatch(given) else _new_request_id()
     served = request[SERVED] = Served()
     started = time.perf_counter()
     status = 499  # nobody is left to read an answer

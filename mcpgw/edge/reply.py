@@ -30,16 +30,18 @@ class PostReply:
     keep-alive of an answer that takes its time.
     """
 
-    def __init__(self, request: web.Request, accepts: Accepts) -> None:
+    def __init__(
+        self, request: web.Request, accepts: Accepts, headers: dict[str, str] | None = None
+    ) -> None:
+        self.headers = headers or {}
+        """What the response says besides; may change until something is sent."""
         self._request = request
         self._context: Context = request.app[CONTEXT]
         self._accepts = accepts
         self._outbox: Outbox | None = None
         self._writer: asyncio.Task[EventStream] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         if accepts.sse:
-            keep_alive = self._context.config.keep_alive
-            self._timer = asyncio.get_running_loop().call_later(keep_alive, self._open)
+            self._context.quiet.add(self)
 
     def served_by(self, instance: str, queued: Seconds) -> None:
         """See `ReplyChannel.served_by`."""
@@ -67,18 +69,25 @@ class PostReply:
         self._open().close()
         return await self._written()
 
+    def keep_alive(self) -> None:
+        """Show that the answer takes its time, by opening the stream that will carry it."""
+        self._open()
+
     def abandon(self) -> None:
-        """Stop writing at once: the client is gone."""
-        self._stop_timer()
+        """Stop writing at once: the client is gone, or has everything."""
+        self._context.quiet.discard(self)
         if self._writer is not None:
             self._writer.cancel()
 
     async def _end(
         self, messages: list[bytes], settled: Settled | None = None
     ) -> web.StreamResponse:
-        self._stop_timer()
-        if self._outbox is None and self._accepts.json:
-            return json_response(messages[0], settled)
+        self._context.quiet.discard(self)
+        failed = settled is not None and settled.status != 200  # a stream cannot say so
+        if self._outbox is None and (self._accepts.json or failed):
+            response = json_response(messages[0], settled)
+            response.headers.update(self.headers)
+            return response
         outbox = self._open()
         for message in messages:
             outbox.answer(message)
@@ -94,20 +103,16 @@ class PostReply:
 
     def _open(self) -> Outbox:
         if self._outbox is None:
-            self._stop_timer()
+            self._context.quiet.discard(self)
             self._outbox = Outbox(self._context.config.limits.stream_buffer)
             self._writer = self._context.tasks.start(self._write(self._outbox), name="sse")
         return self._outbox
 
     async def _write(self, outbox: Outbox) -> EventStream:
-        stream = EventStream(keep_alive=self._context.config.keep_alive)
+        keep_alive = self._context.config.keep_alive
+        stream = EventStream(keep_alive=keep_alive, headers=self.headers)
         await stream_to_end(self._request, stream, outbox)
         return stream
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 async def stream_to_end(request: web.Request, stream: EventStream, outbox: Outbox) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from mcpgw.edge.context import is_local
 from mcpgw.edge.reply import Settled
 from mcpgw.edge.wire_errors import CANCELLED, to_failure, to_wire
-from mcpgw.errors import DuplicateId, GatewayError
+from mcpgw.errors import DuplicateId, GatewayError, UnknownSession
 from mcpgw.gateway.exchange import Exchange, ReplyChannel
 from mcpgw.gateway.server import RunningServer
 from mcpgw.gateway.sessions import Session, Work
@@ -61,7 +61,7 @@ def failed(
 ) -> Settled:
     """The answer to a legacy request that failed: see `wire_errors` for the status."""
     report(server, message, exc)
-    status = to_wire(exc).status if isinstance(exc, DuplicateId) else 200
+    status = to_wire(exc).status if isinstance(exc, DuplicateId | UnknownSession) else 200
     return Settled(to_failure(exc, local=is_local(request)), status, exc.retry_after)
 
 

@@ -90,6 +90,11 @@ class Outbox:
         self.overflowed = False
         """Set when a message found no room: the reader is too slow and must be dropped."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more should be added, not even an answer."""
+        return self._size > self._limit
+
     def put(self, message: bytes) -> None:
         """Add a message; when there is no room, give the reader up instead."""
         if self._closed:
