@@ -218,10 +218,11 @@ def test_a_machine_it_was_not_built_for_is_told_what_it_was_built_for(tmp_path: 
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:
-    """A working directory with a package of our name in it, as a server could leave it."""
-    (tmp_path / "mcpgw").mkdir()
-    (tmp_path / "mcpgw" / "__init__.py").write_text("raise SystemExit('trapped')")
-    (tmp_path / "runpy.py").write_text("raise SystemExit('trapped')")
+    """A working directory with modules in it that a server could have left there for us."""
+    for module in ("mcpgw/__init__", "argparse", "json", "runpy"):
+        path = tmp_path / f"{module}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise SystemExit('trapped')")
     return tmp_path
 
 
