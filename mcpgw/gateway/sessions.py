@@ -62,6 +62,14 @@ class Session:
         self._lease: Lease[ServerLink] | None = None
         self._seen = asyncio.get_running_loop().time()
         self._ended = False
+        self._introduced = False
+
+    def introduce(self, client: ClientFacts) -> bool:
+        """Learn who the client is, where its session began before it said so; only once."""
+        first, self._introduced = not self._introduced, True
+        if first:
+            self.client = client
+        return first
 
     def touch(self) -> None:
         """Note that the client is there."""

@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 _ENCODED: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
-_PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?|")
+_PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|")
 
 
 class BadHeader(ValueError):
@@ -34,6 +34,6 @@ def decode_value(value: str) -> str:
 
 def encode_value(text: str) -> str:
     """The header value for `text`; encoded when it is not plain or could be mistaken."""
-    if _PLAIN.fullmatch(text) and not _ENCODED.fullmatch(text):
+    if text.isprintable() and _PLAIN.fullmatch(text) and not _ENCODED.fullmatch(text):
         return text
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
