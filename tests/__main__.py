@@ -28,6 +28,9 @@ STATIC_TIMEOUT: Final = 600.0
 ENTERED: Final = "MCPGW_TESTS_ENTERED"
 """Set in the second run, so that a broken venv cannot make us exec for ever."""
 
+CORE: Final = ("--ignore=tests/e2e", "--ignore=tests/packaging", "-m", "not node and not sdk")
+"""What leaves out the tests that depend little on the Python they run under, and take long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -186,7 +189,7 @@ def _complaint(command: list[str]) -> str | None:
 def _pytest(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "pytest", "-rs"]
     command += ["--require-all"] if options.require_all else []
-    command += ["--ignore=tests/e2e", "-m", "not node and not sdk"] if options.core else []
+    command += CORE if options.core else []
     return subprocess.run(
         [*command, *options.pytest], cwd=ROOT, stdin=subprocess.DEVNULL
     ).returncode
