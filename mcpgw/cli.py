@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
         return serve_demo()
     if "config" not in arguments:
-        if arguments.command or any(getattr(arguments, name) for name in _OVERRIDES):
+        if arguments.command or _given(arguments):
             parser.error("--config FILE is missing")
         parser.print_usage(sys.stderr)
         return MISUSED
@@ -118,12 +118,15 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _overrides(arguments: argparse.Namespace) -> "list[Override]":
     from mcpgw.config.load import Override
 
-    given = {name: getattr(arguments, name) for name in _OVERRIDES}
     return [
         Override(f"--{name.replace('_', '-')}", _OVERRIDES[name], value)
-        for name, value in given.items()
-        if value is not None
+        for name, value in _given(arguments).items()
     ]
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, str | int]:
+    values = vars(arguments)
+    return {name: values[name] for name in _OVERRIDES if values[name] is not None}
 
 
 def _serve(config: "Config") -> int:
@@ -195,7 +198,7 @@ def _look(config: "Config", spec: "ServerSpec") -> list[str]:
         warnings.append(f"{spec.name}: cwd: {spec.cwd} is not a directory")
     if any("${" in argument for argument in spec.args):
         warnings.append(
-            f'{spec.name}: args go to the program as they are; "${{" has its meaning in env only'
+            f'{spec.name}: args: "${{" is passed on as it is; it has a meaning in env only'
         )
     return [found, *warnings]
 

@@ -29,8 +29,9 @@ def check_rules(plain: Plain) -> Iterator[Problem]:
     for name, tool in _mapping(root.get("tools")).items():
         path = ("tools", name)
         yield from _name(name, path)
-        yield from _program(_mapping(tool), path)
-        yield from _variables(_mapping(_mapping(tool).get("env")), (*path, "env"))
+        if isinstance(tool, dict):
+            yield from _program(tool, path)
+            yield from _variables(_mapping(tool.get("env")), (*path, "env"))
 
 
 def _exposure(root: dict[str, Any]) -> Iterator[Problem]:
@@ -62,7 +63,7 @@ def _name(name: str, path: Path) -> Iterator[Problem]:
 def _program(tool: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Native tools need a program, containers an image, and neither has use for the other."""
     runtime = tool.get("runtime", RuntimeKind.NATIVE)
-    if not tool or runtime not in tuple(RuntimeKind):
+    if runtime not in tuple(RuntimeKind):
         return
     needed, useless = ("cmd", "image") if runtime == RuntimeKind.NATIVE else ("image", "cmd")
     if not tool.get(needed):

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
@@ -73,21 +73,28 @@ class _Writer:
     """Where lines go. A log that nobody reads any more is no reason to fail."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._binary = getattr(stream, "buffer", None)
+        binary = getattr(stream, "buffer", None)
+        # Unbuffered: a line that could not be written must not wait to fail again at exit.
+        self._write = (
+            _text_writer(stream) if binary is None else getattr(binary, "raw", binary).write
+        )
 
     def msg(self, line: bytes) -> None:
         try:
-            if self._binary is None:
-                self._stream.write(line.decode())
-                self._stream.flush()
-            else:
-                self._binary.write(line)
-                self._binary.flush()
-        except (OSError, ValueError):  # closed, full, or nobody at the other end
+            while line and (count := self._write(line)):
+                line = line[count:]
+        except (OSError, ValueError):  # full, closed, or nobody at the other end
             pass
 
     debug = info = warn = warning = error = exception = critical = fatal = log = msg
+
+
+def _text_writer(stream: TextIO) -> Callable[[bytes], int]:
+    def write(line: bytes) -> int:
+        stream.write(line.decode())
+        return len(line)
+
+    return write
 
 
 class _Forward(logging.Handler):
