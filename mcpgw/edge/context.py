@@ -76,10 +76,6 @@ class QuietReplies:
 
 CONTEXT: Final = web.AppKey("context", Context)
 
-REQUEST_ID: Final = "mcpgw.request_id"
-SERVED: Final = "mcpgw.served"
-"""Keys of what a request gathers on its way, for headers and the access log."""
-
 
 @dataclass(slots=True)
 class Served:
@@ -89,6 +85,11 @@ class Served:
     method: str | None = None
     instance: str | None = None
     queued: float = 0.0
+
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+SERVED: Final = web.RequestKey("served", Served)
+"""Keys of what a request gathers on its way, for headers and the access log."""
 
 
 def is_local(request: web.Request) -> bool:

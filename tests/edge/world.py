@@ -1,0 +1,399 @@
+"""The real gateway in this process, on a port of its own, before real scripted servers."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from mcpgw import aio
+from mcpgw.app import serve
+from mcpgw.config.load import parse
+from mcpgw.config.schema import Config
+from mcpgw.edge.app import Listener
+from tests.schema import check_message
+
+PATIENCE: Final = 10.0
+MODERN: Final = "2026-07-28"
+LEGACY_DATES: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+DATES: Final = (*LEGACY_DATES, MODERN)
+PREFIX: Final = "io.modelcontextprotocol/"
+SERVER: Final = Path(__file__).parents[1] / "servers" / "wire_server.py"
+BOTH: Final = "application/json, text/event-stream"
+NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+
+Json = dict[str, Any]
+
+
+def tool(era: str, probe: str = "error", mode: str = "daemon", **settings: Any) -> Json:
+    """A tool that is the scripted server."""
+    args = [*(["-S", "-E"]), str(SERVER), era, probe]
+    return {"mode": mode, "cmd": sys.executable, "args": args, **settings}
+
+
+TOOLS: Final[Json] = {
+    "legacy": tool("legacy", daemon={"max": 1}),
+    "modern": tool("modern", daemon={"max": 1}),
+    "legacy-l": tool("legacy", mode="launcher"),
+    "modern-l": tool("modern", mode="launcher"),
+}
+
+
+def configure(folder: Path, tools: Json | None = None, **settings: Any) -> Config:
+    """The configuration of a world: the four usual tools unless others are given."""
+    marks = {
+        "WIRE_VIOLATIONS": str(folder / "violations"),
+        "WIRE_TRANSCRIPT": str(folder / "transcript"),
+    }
+    named = {
+        name: {**spec, "env": {**marks, **spec.get("env", {})}}
+        for name, spec in (tools or TOOLS).items()
+    }
+    content = {"listen": {"port": 0}, "log": {"access": False}, "tools": named, **settings}
+    return parse(json.dumps(content), name="test", base_dir=folder)
+
+
+@dataclass
+class World:
+    """A running gateway."""
+
+    port: int
+    http: aiohttp.ClientSession
+    folder: Path
+    stop: asyncio.Event
+    stopped: asyncio.Task[None]
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def violations(self) -> str:
+        """What the servers found wrong with what they were sent."""
+        file = self.folder / "violations"
+        return file.read_text() if file.exists() else ""
+
+    def transcript(self) -> list[Json]:
+        """Every message that reached a server."""
+        file = self.folder / "transcript"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def modern(self, tool: str) -> "Modern":
+        return Modern(self, tool)
+
+    async def legacy(self, tool: str, revision: str = "2025-11-25", **more: Any) -> "Legacy":
+        """A client whose session is open."""
+        client = Legacy(self, tool, revision)
+        await client.initialize(**more)
+        return client
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Reply":
+        """One plain HTTP request, its answer read to the end."""
+        data = json.dumps(body).encode() if isinstance(body, dict | list) else body
+        sent = {"Content-Type": "application/json", "Accept": BOTH} if method == "POST" else {}
+        async with (
+            asyncio.timeout(PATIENCE),
+            self.http.request(
+                method, self.url(path), data=data, headers={**sent, **(headers or {})}
+            ) as response,
+        ):
+            return await Reply.read(response)
+
+
+@asynccontextmanager
+async def world(config: Config, folder: Path) -> AsyncIterator[World]:
+    """Run the gateway for the length of the block; nothing the servers saw may be wrong."""
+    bound: asyncio.Future[Listener] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    async with aio.background(serve(config, stop, bound.set_result), name="gateway") as task:
+        async with asyncio.timeout(PATIENCE):
+            either: list[asyncio.Future[Any]] = [task, bound]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as http:
+            running = World(bound.result().port, http, folder, stop, task)
+            yield running
+            stop.set()
+            async with asyncio.timeout(PATIENCE):
+                await task
+    assert running.violations() == ""
+
+
+@dataclass
+class Reply:
+    """An HTTP response, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    messages: list[Json] = field(default_factory=list)
+
+    @classmethod
+    async def read(cls, response: aiohttp.ClientResponse) -> "Reply":
+        body = await response.read()
+        reply = cls(response.status, response.headers, body)
+        if response.content_type == "application/json" and body:
+            parsed = json.loads(body)
+            reply.messages = parsed if isinstance(parsed, list) else [parsed]
+        elif response.content_type == "text/event-stream":
+            reply.messages = [
+                json.loads(line.removeprefix(b"data: "))
+                for line in body.splitlines()
+                if line.startswith(b"data: {")
+            ]
+        return reply
+
+    @property
+    def is_stream(self) -> bool:
+        return self.headers["Content-Type"].startswith("text/event-stream")
+
+    @property
+    def answer(self) -> Json:
+        """The last message, which answers the request."""
+        return self.messages[-1]
+
+    @property
+    def result(self) -> Json:
+        assert "result" in self.answer, self.answer
+        result: Json = self.answer["result"]
+        return result
+
+    @property
+    def error(self) -> Json:
+        assert "error" in self.answer, self.answer
+        error: Json = self.answer["error"]
+        return error
+
+    @property
+    def text(self) -> str:
+        """What a tool said."""
+        text: str = self.result["content"][0]["text"]
+        return text
+
+    @property
+    def said(self) -> Any:
+        """What a tool said, in JSON."""
+        return json.loads(self.text)
+
+
+@dataclass
+class Events:
+    """An event stream under way."""
+
+    response: aiohttp.ClientResponse
+
+    async def line(self) -> bytes | None:
+        """The next line; None at the end."""
+        async with asyncio.timeout(PATIENCE):
+            line = await self.response.content.readline()
+        return line.rstrip(b"\n") if line else None
+
+    async def event(self) -> tuple[str, str] | None:
+        """The next event's type and data, comments skipped; None at the end."""
+        kind, data = "message", None
+        while (line := await self.line()) is not None:
+            if line.startswith(b"event: "):
+                kind = line.removeprefix(b"event: ").decode()
+            elif line.startswith(b"data: "):
+                data = line.removeprefix(b"data: ").decode()
+            elif not line and data is not None:
+                return kind, data
+        return None
+
+    async def message(self) -> Json:
+        """The next message."""
+        found = await self.event()
+        assert found is not None, "the stream ended"
+        assert found[0] == "message"
+        message: Json = json.loads(found[1])
+        return message
+
+    async def ended(self) -> bool:
+        return await self.event() is None
+
+
+class Client:
+    """What clients of both eras have in common; every message they get is checked."""
+
+    revision: str
+
+    def __init__(self, world: World, tool: str) -> None:
+        self.world = world
+        self.path = f"/mcp/{tool}"
+        self._ids = count(1)
+
+    def headers(self, method: str, params: Json) -> dict[str, str]:
+        raise NotImplementedError
+
+    def params(self, params: Json | None) -> Json:
+        return params or {}
+
+    def body(self, method: str, params: Json | None, id: object) -> Json:
+        id = next(self._ids) if id is None else id
+        return {"jsonrpc": "2.0", "id": id, "method": method, "params": self.params(params)}
+
+    async def request(
+        self,
+        method: str,
+        params: Json | None = None,
+        *,
+        id: object = None,
+        accept: str = BOTH,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One request and its answer, whatever it is."""
+        body = self.body(method, params, id)
+        sent = {**self.headers(method, body["params"]), "Accept": accept, **(headers or {})}
+        reply = await self.world.send("POST", self.path, body, sent)
+        if reply.status == 200:
+            for message in reply.messages:
+                check_message(self.revision, message, method)
+            assert type(reply.answer["id"]) is type(body["id"]), reply.answer
+            assert reply.answer["id"] == body["id"]
+        return reply
+
+    async def call(self, name: str, *, meta: Json | None = None, **arguments: Any) -> Reply:
+        """A tool's answer."""
+        params: Json = {"name": name, "arguments": arguments}
+        return await self.request("tools/call", {**params, **({"_meta": meta} if meta else {})})
+
+    @asynccontextmanager
+    async def streaming(
+        self, name: str, *, id: object = None, meta: Json | None = None, **arguments: Any
+    ) -> AsyncIterator[Events]:
+        """A call whose answer is read as it comes; leaving closes the connection."""
+        params = {"name": name, "arguments": arguments, "_meta": meta or {}}
+        body = self.body("tools/call", params, id)
+        headers = {**self.headers("tools/call", body["params"]), "Accept": BOTH}
+        url = self.world.url(self.path)
+        response = await self.world.http.post(url, json=body, headers=headers)
+        try:
+            yield Events(response)
+        finally:
+            response.close()
+
+
+class Modern(Client):
+    """A 2026-07-28 client: every request stands for itself."""
+
+    revision = MODERN
+
+    def params(self, params: Json | None) -> Json:
+        given = params or {}
+        meta = {
+            PREFIX + "protocolVersion": MODERN,
+            PREFIX + "clientCapabilities": {},
+            PREFIX + "clientInfo": {"name": "test", "version": "1"},
+        }
+        return {**given, "_meta": {**meta, **given.get("_meta", {})}}
+
+    def headers(self, method: str, params: Json) -> dict[str, str]:
+        headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
+        if method in NAMED and NAMED[method] in params:
+            headers["Mcp-Name"] = params[NAMED[method]]
+        return headers
+
+
+class Legacy(Client):
+    """A client of the earlier revisions, with a session."""
+
+    def __init__(self, world: World, tool: str, revision: str) -> None:
+        super().__init__(world, tool)
+        self.revision = revision
+        self.session: str | None = None
+        self.introduction: Json = {}
+
+    def headers(self, method: str, params: Json) -> dict[str, str]:
+        headers = {} if self.session is None else {"Mcp-Session-Id": self.session}
+        if self.session is not None and self.revision >= "2025-06-18":
+            headers["MCP-Protocol-Version"] = self.revision
+        return headers
+
+    async def initialize(self, *, accept: str = BOTH) -> None:
+        params = {
+            "protocolVersion": self.revision,
+            "capabilities": {"elicitation": {}, "sampling": {}, "roots": {"listChanged": True}},
+            "clientInfo": {"name": "test", "version": "1"},
+        }
+        reply = await self.request("initialize", params, accept=accept)
+        self.introduction = reply.result
+        self.session = reply.headers["Mcp-Session-Id"]
+        told = await self.notify("notifications/initialized")
+        assert (told.status, told.body) == (202, b"")
+
+    async def notify(self, method: str, params: Json | None = None) -> Reply:
+        body: Json = {"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}
+        return await self.world.send("POST", self.path, body, self.headers(method, {}))
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Events]:
+        """The session's GET stream."""
+        headers = {**self.headers("", {}), "Accept": "text/event-stream"}
+        async with self.world.http.get(self.world.url(self.path), headers=headers) as response:
+            assert response.status == 200
+            yield Events(response)
+
+
+class Sse(Client):
+    """A client of HTTP+SSE: what it asks by POST is answered on its one stream."""
+
+    revision = "2024-11-05"
+
+    def __init__(self, world: World, tool: str, events: Events, endpoint: str) -> None:
+        super().__init__(world, tool)
+        self.events = events
+        self.endpoint = endpoint
+        self.early: list[Json] = []
+
+    async def post(self, body: Json) -> Reply:
+        return await self.world.send("POST", self.endpoint, body)
+
+    async def request(self, method: str, params: Json | None = None, **more: Any) -> Reply:
+        body = self.body(method, params, more.get("id"))
+        posted = await self.post(body)
+        assert (posted.status, posted.body) == (202, b"")
+        message = await self.answer(body["id"])
+        check_message(self.revision, message, method)
+        return Reply(200, posted.headers, b"", [message])
+
+    async def answer(self, id: object) -> Json:
+        """The answer to a request; other messages wait in `early`."""
+        for index, message in enumerate(self.early):
+            if message.get("id") == id:
+                return self.early.pop(index)
+        while (message := await self.events.message()).get("id") != id:
+            self.early.append(message)
+        return message
+
+
+@asynccontextmanager
+async def sse_client(world: World, tool: str, path: str | None = None) -> AsyncIterator[Sse]:
+    """A client whose stream is open and whose handshake is done."""
+    path = path or f"/mcp/{tool}/sse"
+    headers = {"Accept": "text/event-stream"}
+    async with world.http.get(world.url(path), headers=headers) as response:
+        assert response.status == 200
+        events = Events(response)
+        found = await events.event()
+        assert found is not None and found[0] == "endpoint"
+        endpoint = found[1] if found[1].startswith("/") else path + found[1]
+        client = Sse(world, tool, events, endpoint)
+        params = {
+            "protocolVersion": "2024-11-05",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        }
+        await client.request("initialize", params)
+        await client.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        yield client

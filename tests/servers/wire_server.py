@@ -1,0 +1,368 @@
+"""A scripted MCP server on stdio: strict about its era, and badly behaved on request.
+
+    wire_server.py ERA [PROBE]
+
+ERA is `legacy` or `modern`. PROBE says what a legacy server does about a request before
+`initialize`: `error` (the default), `exit`, `silence`, or `listless`, which answers a
+discover that names legacy revisions only. Whatever breaks the rules of the era is
+appended to the file that WIRE_VIOLATIONS names, and every line read to WIRE_TRANSCRIPT.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+MODERN = "2026-07-28"
+PREFIX = "io.modelcontextprotocol/"
+PAGES = {None: "two", "two": "three", "three": None}
+
+era = sys.argv[1]
+probe = sys.argv[2] if len(sys.argv) > 2 else "error"
+heard: list[Json] = []
+held: dict[str, tuple[Any, Json]] = {}
+asked: dict[str, Any] = {}
+waiting_for_cancel: list[tuple[Any, int]] = []
+cancelled: list[str | None] = []
+seen_ids: set[Any] = set()
+state = "new"
+revision = None
+questions = 0
+
+
+def write(text: str | bytes) -> None:
+    data = text if isinstance(text, bytes) else text.encode() + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def send(**message: Any) -> None:
+    write(json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False))
+
+
+def note(variable: str, text: Any) -> None:
+    if variable in os.environ:
+        with Path(os.environ[variable]).open("a") as file:
+            file.write(text.rstrip("\n") + "\n")
+
+
+def violation(text: str) -> None:
+    note("WIRE_VIOLATIONS", text)
+
+
+def complete(result: Json) -> Json:
+    if era == "modern":
+        result = {"resultType": "complete", **result}
+    return result
+
+
+def text(value: Any) -> Json:
+    value = value if isinstance(value, str) else json.dumps(value)
+    return complete({"content": [{"type": "text", "text": value}]})
+
+
+def cacheable(result: Json) -> Json:
+    return complete({"ttlMs": 5, "cacheScope": "public", **result} if era == "modern" else result)
+
+
+def error(id: Any, code: int, message: str = "no", data: Any = None) -> None:
+    send(id=id, error={"code": code, "message": message, **({"data": data} if data else {})})
+
+
+def tools_list(id: Any, params: Json) -> None:
+    page = params.get("cursor")
+    names = ["plain", "odd"] if page is None else [page]
+    tools = [{"name": "t-" + n, "inputSchema": {"type": "object", "properties": {}}} for n in names]
+    if era == "modern" and page is None:
+        tools[1]["outputSchema"] = {"type": "array"}
+    if era == "legacy" and page is None:
+        tools[1]["execution"] = {"taskSupport": "optional"}
+    result: Json = {"tools": tools}
+    if PAGES.get(page):
+        result["nextCursor"] = PAGES[page]
+    send(id=id, result=cacheable(result))
+
+
+def resources_read(id: Any, params: Json) -> None:
+    if params["uri"] == "wire://missing":
+        error(
+            id, -32002 if era == "legacy" else -32602, "no such resource", {"uri": "wire://missing"}
+        )
+    else:
+        contents = [{"uri": params["uri"], "text": "hello\u2028there"}]
+        send(id=id, result=cacheable({"contents": contents}))
+
+
+def progress(params: Json, value: Any, total: int) -> None:
+    token = params.get("_meta", {}).get("progressToken")
+    if token is not None:
+        send(
+            method="notifications/progress",
+            params={"progressToken": token, "progress": value, "total": total},
+        )
+
+
+def call(id: Any, params: Json) -> None:
+    name, args = params["name"], params.get("arguments", {})
+    handler = TOOLS.get(name)
+    if handler is None:
+        error(id, -32602, f"unknown tool {name}")
+    else:
+        handler(id, params, args)
+
+
+def hold(id: Any, params: Json, args: Json) -> None:
+    for step in range(1, args.get("steps", 0) + 1):
+        progress(params, step, args["steps"])
+    held[args["key"]] = (id, params)
+
+
+def release(id: Any, params: Json, args: Json) -> None:
+    found = held.pop(args["key"], None)
+    if found is not None:
+        send(id=found[0], result=text("released " + args["key"]))
+    send(id=id, result=text("done"))
+
+
+def push(id: Any, params: Json, args: Json) -> None:
+    found = held[args["key"]]
+    progress(found[1], args["value"], 100)
+    send(id=id, result=text("done"))
+
+
+def ask(id: Any, params: Json, args: Json) -> None:
+    global questions
+    questions += 1
+    asked[f"q{questions}"] = id
+    send(id=f"q{questions}", method=args["method"], params=args.get("params", {}))
+
+
+def flood(id: Any, params: Json, args: Json) -> None:
+    for step in range(args["count"]):
+        token = params.get("_meta", {}).get("progressToken")
+        if token is not None:
+            send(
+                method="notifications/progress",
+                params={"progressToken": token, "progress": step, "message": "x" * args["size"]},
+            )
+    send(id=id, result=text("flooded"))
+
+
+def forge(id: Any, params: Json, args: Json) -> None:
+    forged = json.dumps({"jsonrpc": "2.0", "id": id, "result": text("forged")})
+    write("Listening on stdio")
+    write("DEBUG about to send " + forged)
+    write("[1,2,3]")
+    write("null")
+    write(b"\xff\xfe not text\n")
+    send(id=str(id), result=text("forged by a string id"))
+    send(id=id + 1000, result=text("forged for another"))
+    send(method="notifications/progress", params={"progressToken": "guessed", "progress": 1})
+    send(id=id, result=text("genuine"))
+
+
+def twice(id: Any, params: Json, args: Json) -> None:
+    send(id=id, result=text("first"))
+    send(id=id, result=text("second"))
+    progress(params, 99, 100)
+
+
+def die(id: Any, params: Json, args: Json) -> None:
+    sys.stderr.write("wire server: told to die\n")
+    sys.stderr.flush()
+    os._exit(args.get("code", 3))
+
+
+def await_cancel(id: Any, params: Json, args: Json) -> None:
+    waiting_for_cancel.append((id, args.get("count", 1)))
+    settle_cancels()
+
+
+def settle_cancels() -> None:
+    for entry in list(waiting_for_cancel):
+        if len(cancelled) >= entry[1]:
+            waiting_for_cancel.remove(entry)
+            send(id=entry[0], result=text(cancelled))
+
+
+def news(id: Any, params: Json, args: Json) -> None:
+    send(method=args["method"], params=args.get("params", {}))
+    send(id=id, result=text("told"))
+
+
+def raw(id: Any, params: Json, args: Json) -> None:
+    send(id=id, result=args["result"])
+
+
+TOOLS: dict[str, Callable[[Any, Json, Json], None]] = {
+    "echo": lambda id, params, args: send(id=id, result=text(args.get("text", ""))),
+    "params": lambda id, params, args: send(id=id, result=text(params)),
+    "heard": lambda id, params, args: send(id=id, result=text(heard)),
+    "pid": lambda id, params, args: send(id=id, result=text(os.getpid())),
+    "big": lambda id, params, args: send(id=id, result=text("x" * args["bytes"])),
+    "fail": lambda id, params, args: error(id, args["code"], "as told", {"why": "told"}),
+    "line": lambda id, params, args: write(b"x" * args["bytes"]),
+    "hold": hold,
+    "release": release,
+    "push": push,
+    "ask": ask,
+    "flood": flood,
+    "forge": forge,
+    "twice": twice,
+    "die": die,
+    "await_cancel": await_cancel,
+    "news": news,
+    "raw": raw,
+}
+
+COMPLETION = {"completion": {"values": ["one", "two"], "hasMore": False}}
+PROMPT = {"messages": [{"role": "user", "content": {"type": "text", "text": "Hi, Ada"}}]}
+
+METHODS: dict[str, Callable[[Any, Json], None]] = {
+    "tools/list": tools_list,
+    "tools/call": call,
+    "resources/read": resources_read,
+    "resources/list": lambda id, params: send(
+        id=id, result=cacheable({"resources": [{"uri": "wire://a", "name": "a"}]})
+    ),
+    "resources/templates/list": lambda id, params: send(
+        id=id, result=cacheable({"resourceTemplates": []})
+    ),
+    "prompts/list": lambda id, params: send(
+        id=id, result=cacheable({"prompts": [{"name": "greet"}]})
+    ),
+    "prompts/get": lambda id, params: send(id=id, result=complete(PROMPT)),
+    "completion/complete": lambda id, params: send(id=id, result=complete(COMPLETION)),
+    "com.example/extension": lambda id, params: send(id=id, result=complete({"extended": True})),
+}
+
+CAPABILITIES: Json = {
+    "tools": {"listChanged": True},
+    "resources": {"subscribe": True, "listChanged": True},
+    "prompts": {"listChanged": True},
+    "completions": {},
+    "logging": {},
+}
+INFO = {"name": "wire", "version": "1.2.3"}
+
+
+def before_initialize(id: Any, method: str) -> None:
+    if probe == "exit":
+        sys.stderr.write("wire server: what is that?\n")
+        os._exit(9)
+    if probe == "listless" and method == "server/discover":
+        send(id=id, result={"supportedVersions": ["2025-11-25"], "capabilities": {}})
+    elif probe != "silence":
+        error(id, -32602, "not initialized")
+    if method != "server/discover":
+        violation(f"{method} before initialize")
+
+
+def legacy_request(id: Any, method: str, params: Json) -> None:
+    global state, revision
+    if method == "initialize":
+        if state != "new":
+            violation("a second initialize")
+            error(id, -32600, "initialized already")
+            return
+        state, revision = "initializing", params["protocolVersion"]
+        if params["capabilities"] != {}:
+            violation("capabilities that were not agreed on")
+        send(
+            id=id,
+            result={
+                "protocolVersion": revision,
+                "capabilities": CAPABILITIES,
+                "serverInfo": INFO,
+                "instructions": "be gentle",
+            },
+        )
+    elif state == "new":
+        before_initialize(id, method)
+    elif state == "initializing":
+        violation(f"{method} before notifications/initialized")
+    elif any(key.startswith(PREFIX) for key in params.get("_meta", {})):
+        violation(f"modern metadata in {method}")
+    elif method in METHODS:
+        METHODS[method](id, params)
+    else:
+        error(id, -32601, f"unknown method {method}")
+
+
+def modern_request(id: Any, method: str, params: Json) -> None:
+    meta = params.get("_meta", {})
+    if method == "initialize":
+        violation("initialize to a modern server")
+        error(id, -32022, "unsupported", {"supported": [MODERN], "requested": "?"})
+    elif (
+        meta.get(PREFIX + "protocolVersion") != MODERN or PREFIX + "clientCapabilities" not in meta
+    ):
+        violation(f"{method} without its envelope")
+        error(id, -32602, "no envelope")
+    elif method == "server/discover":
+        result = {
+            "supportedVersions": [MODERN],
+            "capabilities": CAPABILITIES,
+            "instructions": "be gentle",
+            "_meta": {PREFIX + "serverInfo": INFO},
+        }
+        send(id=id, result=cacheable(result))
+    elif method in METHODS:
+        METHODS[method](id, params)
+    else:
+        error(id, -32601, f"unknown method {method}")
+
+
+def notified(method: str, params: Json) -> None:
+    global state
+    if method == "notifications/initialized" and era == "legacy" and state == "initializing":
+        state = "ready"
+    elif method == "notifications/cancelled":
+        names = [key for key, (id, _) in held.items() if id == params["requestId"]]
+        if params["requestId"] not in seen_ids:
+            violation("a cancellation of what was never asked")
+        cancelled.append(names[0] if names else None)
+        for name in names:
+            del held[name]
+        settle_cancels()
+    else:
+        violation(f"notification {method}")
+
+
+def answered(message: Json) -> None:
+    if era == "modern":
+        violation("a response to a modern server")
+    elif message["id"] in asked:
+        kind = "result" if "result" in message else "error"
+        send(id=asked.pop(message["id"]), result=text({kind: message[kind]}))
+    else:
+        violation("a response to nothing")
+
+
+def receive(message: Json) -> None:
+    heard.append(message)
+    if "method" not in message:
+        answered(message)
+    elif "id" not in message:
+        notified(message["method"], message.get("params", {}))
+    else:
+        if message["id"] in seen_ids:
+            violation("an id used twice")
+        seen_ids.add(message["id"])
+        handler = legacy_request if era == "legacy" else modern_request
+        handler(message["id"], message["method"], message.get("params", {}))
+
+
+for line in sys.stdin.buffer:
+    note("WIRE_TRANSCRIPT", line.decode())
+    try:
+        received = json.loads(line)
+        assert isinstance(received, dict) and received["jsonrpc"] == "2.0"
+    except (ValueError, AssertionError, KeyError):
+        violation(f"a line that is no message: {line[:200]!r}")
+        continue
+    receive(received)
