@@ -52,9 +52,7 @@ class OriginPolicy:
         origin = origin.lower()
         if "*" in self.origins or origin in self.origins:
             return False
-        parts = urlsplit(origin)
-        local = parts.scheme in ("http", "https") and _without_port(parts.netloc) in _LOOPBACK_NAMES
-        return not (local and self.loopback)
+        return not (self.loopback and _is_local_page(origin))
 
 
 def policy_for(config: Config) -> OriginPolicy:
@@ -67,6 +65,14 @@ def policy_for(config: Config) -> OriginPolicy:
         origins.add(f"{public.scheme}://{public.netloc}")
     hosts.add(config.listen.host.lower())
     return OriginPolicy(frozenset(hosts), frozenset(origins), config.is_loopback)
+
+
+def _is_local_page(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # such as an unclosed bracket
+        return False
+    return parts.scheme in ("http", "https") and _without_port(parts.netloc) in _LOOPBACK_NAMES
 
 
 def _without_port(host: str) -> str:
