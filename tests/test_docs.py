@@ -1,4 +1,4 @@
-"""`config.example.yaml` says what is so."""
+"""`config.example.yaml`, and what README says about configuration, are so."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from mcpgw.config.load import load, parse
 from mcpgw.config.schema import Config, ServerSpec
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
+README = EXAMPLE.with_name("README.md")
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 
 NEEDED = {"cmd"}
@@ -85,6 +86,14 @@ def test_every_key_has_words_above_it() -> None:
             bare.append(line.strip(" #"))
     sections = {f"{name}:" for name, field in _fields() if _is_section(field)}
     assert {line for line in bare if line not in sections} == set()
+
+
+def test_the_configuration_in_the_readme_loads() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    configurations = [block for block in blocks if re.search("^tools:", block, re.MULTILINE)]
+    assert configurations
+    for text in configurations:
+        assert parse(text, name="README.md", base_dir=EXAMPLE.parent).tools
 
 
 def _fields() -> Iterator[tuple[str, Any]]:

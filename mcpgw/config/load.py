@@ -163,7 +163,7 @@ def _read(path: Path) -> bytes:
 
 def _decode(data: bytes, name: str) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return data.decode()  # YAML takes a byte order mark as one
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise ConfigError(f"{name}:{line}: is not UTF-8 text; save the file as UTF-8") from None

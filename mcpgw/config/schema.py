@@ -247,7 +247,7 @@ class ServerSpec(_Frozen):
     args: tuple[str, ...] = ()
     """Its arguments."""
 
-    env: ByName[str] = {}
+    env: Annotated[ByName[str], Field(repr=False)] = {}
     """Environment variables to give it, beside PATH, HOME, LANG and TMPDIR. `${VAR}` takes a
     variable of the gateway's own environment, `file:/path` the content of a file, `$$` is a
     dollar sign."""

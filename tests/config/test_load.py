@@ -243,6 +243,11 @@ def test_values_that_may_be_secrets_are_never_quoted() -> None:
     assert "98765" not in "".join(lines)
 
 
+def test_a_tool_shown_for_debugging_keeps_its_secrets() -> None:
+    """Security: a value ends up in a traceback sooner or later."""
+    assert "hunter2" not in repr(read(tool("cmd: x\nenv: {TOKEN: hunter2}")))
+
+
 def test_a_file_cannot_steer_the_terminal_that_shows_its_problems() -> None:
     """Security: keys and values are quoted back."""
     lines = told('"\\e[2J\\n": 1\nlog: {level: "\\e]0;x\\a"}\ntools: {"\\e[1m": {cmd: x}}')

@@ -20,6 +20,13 @@ EVIL = "\x1b[2Jgone\r\n2026-01-01 fake line\x07\x7f\x9b31m\u202egnp.exe\u2028\ud
 """What a server may write to clear the screen, forge a line or hide its name."""
 
 
+class Odd:
+    """Something whose looks are up to a stranger."""
+
+    def __repr__(self) -> str:
+        return EVIL
+
+
 @pytest.fixture(autouse=True)
 def untouched() -> Iterator[None]:
     """Leave the configuration of both kinds of logging as it was found."""
@@ -85,7 +92,9 @@ def test_the_console_shows_the_same_on_one_line() -> None:
     "fields",
     [
         pytest.param({"line": EVIL}, id="text"),
+        pytest.param({"line": "\x07"}, id="a single character"),
         pytest.param({"stderr": (EVIL,)}, id="tuple"),
+        pytest.param({"things": [Odd()]}, id="looks"),
         pytest.param({"deep": {EVIL: [EVIL]}}, id="deep"),
         pytest.param({EVIL: 1}, id="key"),
         pytest.param({"error": ValueError(EVIL)}, id="exception"),
