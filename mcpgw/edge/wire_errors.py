@@ -27,7 +27,7 @@ class WireError:
     status: int
     code: int
     says: str | None = None
-    """The text clients get, or None when the exception's own message is fit to be seen."""
+    """What a stranger is told; None when the exception's own message is fit for anybody."""
 
 
 INTERNAL: Final = WireError(500, codes.INTERNAL_ERROR, "internal error of the gateway")
@@ -40,7 +40,9 @@ WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.DuplicateId: WireError(400, codes.INVALID_REQUEST),
     errors.SessionLimit: WireError(429, -31004),
     errors.QueueFull: WireError(429, -31005),
-    errors.StartFailed: WireError(503, -31010),
+    errors.StartFailed: WireError(
+        503, -31010, "the server could not be started; the gateway's log says why"
+    ),
     errors.QueueTimeout: WireError(503, -31011),
     errors.ShuttingDown: WireError(503, -31012),
     errors.InstanceExited: WireError(200, -31020),
@@ -65,8 +67,8 @@ def to_wire(exc: BaseException) -> WireError:
 def to_failure(exc: BaseException, *, local: bool) -> Failure:
     """The JSON-RPC error for `exc`.
 
-    `local` readers, on this machine with no proxy between, are shown the server's last
-    stderr lines; a stranger is not.
+    `local` readers, on this machine with no proxy between, are told everything, the
+    server's last stderr lines included; a stranger is not, since it may name paths.
     """
     row = to_wire(exc)
     data: dict[str, object] = {}
@@ -75,7 +77,9 @@ def to_failure(exc: BaseException, *, local: bool) -> Failure:
             data["retryAfter"] = round(exc.retry_after, 1)
         if exc.stderr and local:
             data["stderr"] = list(exc.stderr)
-    return failure(row.code, row.says or str(exc), data or None)
+    ours = local and isinstance(exc, errors.GatewayError)
+    text = str(exc) if ours or row.says is None else row.says
+    return failure(row.code, text, data or None)
 
 
 SERVER_ERROR_STATUS: Final[Mapping[int, int]] = {
