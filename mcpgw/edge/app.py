@@ -7,6 +7,7 @@ from aiohttp import web
 
 from mcpgw.edge import http_sse, legacy
 from mcpgw.edge.accept import Accepts, parse_accept
+from mcpgw.edge.broken import watch_broken_requests
 from mcpgw.edge.context import CONTEXT, SERVED, Context
 from mcpgw.edge.ladder import (
     SESSION_HEADER,
@@ -146,6 +147,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
         keepalive_timeout=75,
         shutdown_timeout=_LAST_WORDS,
     )
+    watch_broken_requests()
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

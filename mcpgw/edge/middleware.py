@@ -59,6 +59,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except web.HTTPRequestEntityTooLarge as exc:
         return _refusal(413, codes.INVALID_REQUEST, f"the body is too large: {exc.text}")
+    except web.RequestPayloadError as exc:
+        return _refusal(400, codes.PARSE_ERROR, f"the body cannot be read: {exc}")
     except web.HTTPException as exc:
         return _refusal(exc.status, codes.INVALID_REQUEST, exc.reason)
     except GatewayError as exc:
