@@ -129,8 +129,8 @@ def release(id: Any, params: Json, args: Json) -> None:
 
 
 def push(id: Any, params: Json, args: Json) -> None:
-    found = held[args["key"]]
-    progress(found[1], args["value"], 100)
+    if args["key"] in held:
+        progress(held[args["key"]][1], args["value"], 100)
     send(id=id, result=text("done"))
 
 
