@@ -60,7 +60,7 @@ class Leftovers:
     def __init__(self, label: str, leader: int) -> None:
         self._marks = {k.encode(): v.encode() for k, v in environment_marks(label).items()}
         self._leader = leader
-        self._sessions = {leader}
+        self._family = {leader}
         self._known: set[int] = set()
         self._told: set[tuple[int, int]] = set()
 
@@ -96,9 +96,9 @@ class Leftovers:
         if marks := {name: found[name] for name in self._marks if name in found}:
             if marks != self._marks:
                 return False
-            # The dead have no environment any more, but still a session.
-            self._sessions.add(status.session)
-        return status.session in self._sessions
+            # The dead have no environment any more, but still an id and a session.
+            self._family |= {pid, status.session}
+        return not self._family.isdisjoint({pid, status.session})
 
 
 class Reaping:

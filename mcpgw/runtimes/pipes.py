@@ -19,10 +19,7 @@ _READ_SIZE: Final = 64 * KIB
 """What a pipe holds by default. Larger pipes were measured: no gain at 20 MB lines."""
 
 HIGH_WATER: Final = Bytes(64 * KIB)
-"""The queue at which writers should wait."""
-
-_LOW_WATER: Final = Bytes(16 * KIB)
-"""The queue at which they may go on."""
+"""The queue at which writers should wait, until it is empty: the pipe holds as much again."""
 
 _MOST_BUFFERS: Final = 64
 """How many queued messages go into one system call; the system allows 1,024."""
@@ -133,10 +130,8 @@ class WritePipe:
             if not self.is_open:
                 self.abort()
             self.writable.set()
-            return
-        self._queue[0] = self._queue[0][written:]
-        if self._queued <= _LOW_WATER:
-            self.writable.set()
+        else:
+            self._queue[0] = self._queue[0][written:]
 
     def _send(self, buffers: "list[bytes] | list[memoryview]") -> int:
         try:

@@ -1,6 +1,9 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +14,14 @@ from structlog.typing import EventDict
 from mcpgw.runtimes import procfs
 from mcpgw.runtimes.guard import open_guard
 from mcpgw.runtimes.native import NativeRuntime
-from tests.runtimes.conftest import Recorder, Scene, eventually, gateway, open_descriptors
+from tests.runtimes.conftest import (
+    Recorder,
+    Scene,
+    eventually,
+    gateway,
+    open_descriptors,
+    reaped_adopted,
+)
 
 HARD_TO_END = "trap '' TERM HUP; sleep 1000 & setsid sleep 1000 & echo up; sleep 1000; :"
 """Four processes, which mind neither the end of their stdin nor a polite signal."""
@@ -67,6 +77,30 @@ async def test_a_guard_that_dies_is_replaced(scene: Scene) -> None:
     assert [e["reason"] for e in logs if e["event"] == "guard.exited"] == ["was killed by SIGKILL"]
 
 
+@pytest.mark.parametrize(("last_words", "survivors"), [(b"", 0), (b"good", 0), (b"goodbye\n", 3)])
+async def test_a_guard_that_hears_no_goodbye_ends_what_bears_its_mark(
+    scene: Scene, last_words: bytes, survivors: int
+) -> None:
+    """Apart from a gateway, with a mark that the guards of this machine's gateways ignore."""
+    before = set(procfs.children())
+    environment = {procfs.OWNER_VARIABLE: scene.mark, "RT_MARK": scene.mark}
+    marked = await asyncio.create_subprocess_shell(
+        "sleep 1000 & sleep 1000; :", env=environment, start_new_session=True
+    )
+    try:
+        await scene.counts(3)
+        code = f"from mcpgw.runtimes.procfs import stand_guard; stand_guard({scene.mark!r})"
+        guard = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=PIPE)
+        async with asyncio.timeout(10):
+            await guard.communicate(last_words)
+        assert len(scene.alive()) == survivors
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(marked.pid, signal.SIGKILL)
+        await marked.wait()
+        await eventually(lambda: reaped_adopted() <= before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_guard_outlives_signals_meant_for_the_gateway(
     scene: Scene, number: signal.Signals
@@ -107,6 +141,15 @@ def test_only_gateways_of_this_namespace_that_are_gone_count_as_gone(
     namespace = int(own.rpartition(":")[2])
     marker = marker.format(namespace=namespace, self=own)
     assert procfs.is_orphaned(marker, namespace) is orphaned
+
+
+def test_a_gateway_that_is_dead_but_not_reaped_counts_as_gone() -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    status = procfs.status(child.pid)
+    assert status is not None
+    assert procfs.is_orphaned(f"{child.pid}:{status.started}:1", 1)
+    child.wait()
 
 
 def test_a_program_name_with_brackets_and_blanks_does_not_mislead() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -58,6 +59,20 @@ async def test_an_end_is_reported_with_its_reason(
     async with runtime.start(scene.shell(script), receiver):
         exit = await receiver.ended()
     assert (exit.reason, exit.code) == (reason, code)
+
+
+async def test_ends_are_learnt_without_pidfds_too(
+    monkeypatch: pytest.MonkeyPatch, runtime: NativeRuntime, receiver: Recorder, scene: Scene
+) -> None:
+    """Old kernels and other systems have none; here the system is made to refuse one."""
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    async with runtime.start(scene.shell("read -r l; exit 3"), receiver) as instance:
+        instance.write(b"\n")
+        assert (await receiver.ended()).reason == "exited with code 3"
+
+
+def refuse(pid: int) -> int:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 async def test_everything_it_wrote_comes_before_the_report_of_its_exit(

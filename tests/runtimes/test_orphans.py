@@ -126,6 +126,16 @@ async def test_the_exit_status_of_other_children_is_left_to_whoever_started_them
     assert await other.wait() == 0
 
 
+async def test_the_exit_status_of_an_instance_is_left_to_the_instance(
+    runtime: NativeRuntime, receiver: Recorder, scene: Scene
+) -> None:
+    async with runtime.start(scene.shell("echo $$; cat"), receiver):
+        await receiver.received(b"\n")
+        kill_unnoticed(int(receiver.data))
+        orphans.reap_unclaimed(orphans.reap_unclaimed(frozenset()))
+        assert (await receiver.ended()).reason == "was killed by SIGKILL"
+
+
 def test_leftovers_of_nobody_cost_less_than_a_millisecond(scene: Scene) -> None:
     begun = os.times().user + os.times().system
     leftovers = orphans.Leftovers("srv#1", 2**22 + 1)
@@ -142,6 +152,11 @@ async def test_signals_of_a_terminal_reach_the_gateway_only(scene: Scene) -> Non
         assert parent.stdout is not None
         async with asyncio.timeout(10):
             assert await parent.stdout.read() == b"ended\n"
+
+
+def kill_unnoticed(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def dead_child(code: int) -> "subprocess.Popen[bytes]":

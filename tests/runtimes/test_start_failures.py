@@ -86,6 +86,13 @@ except StartFailed as exc:
     assert done.stdout.endswith("5\n")
 
 
+def test_a_program_that_does_not_run_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = open_descriptors()
+    with pytest.raises(StartFailed):
+        spawn(program(executable(tmp_path / "x.sh", "echo hello\n")))
+    assert open_descriptors() == before
+
+
 async def test_a_start_that_fails_leaves_no_descriptor_and_tells_the_receiver_nothing(
     runtime: NativeRuntime, receiver: Recorder, scene: Scene, tmp_path: Path
 ) -> None:

@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -56,6 +57,18 @@ async def test_a_line_without_end_is_cut_and_not_kept(size: int) -> None:
         log.receive(b"\nnext\n")
         log.finish()
     assert lines_of(logs) == ["x" * LINE_BYTES + "…", "next"]
+
+
+async def test_a_line_without_end_takes_no_memory() -> None:
+    log, block = log_of(), b"x" * 64 * 1024
+    tracemalloc.start()
+    try:
+        for _ in range(256):
+            log.receive(block)
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
+    log.finish()
 
 
 async def test_the_last_lines_are_kept_within_bounds() -> None:
