@@ -230,7 +230,6 @@ def dual(era: str, tool_pages: int = 1) -> tuple[Check, ...]:
         Check(
             walk("tools"),
             lists("echo", "count", "fail", "slow", "confirm", "era", pages=tool_pages),
-            brief=True,
         ),
         Check(
             call("echo", a=1, b="ü\u2028"),
@@ -260,7 +259,6 @@ def dual(era: str, tool_pages: int = 1) -> tuple[Check, ...]:
         Check(
             complete("visit", "city", "Li"),
             gives(lambda r: r["completion"]["values"], ["Lisbon", "Lima"]),
-            brief=True,
         ),
         PING,
     )
