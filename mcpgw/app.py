@@ -8,7 +8,7 @@ import structlog
 
 from mcpgw import __version__, aio
 from mcpgw.config.schema import Config, RuntimeKind
-from mcpgw.edge.app import Listener, build_app, listening
+from mcpgw.edge.app import LAST_WORDS, Listener, build_app, listening
 from mcpgw.edge.context import Context, QuietReplies
 from mcpgw.edge.origin import policy_for
 from mcpgw.gateway.fleet import open_fleet
@@ -68,6 +68,8 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
             async with asyncio.TaskGroup() as group:
                 group.create_task(fleet.drain(config.shutdown_grace))
                 group.create_task(sessions.drain(config.shutdown_grace))
+            fleet.abandon()
+            await sessions.drain(LAST_WORDS)
     log.info("gateway.stopped")
 
 

@@ -145,7 +145,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
         handler_cancellation=True,  # a closed connection cancels what only it waits for
         access_log=None,  # the middleware writes a better one
         keepalive_timeout=75,
-        shutdown_timeout=_LAST_WORDS,
+        shutdown_timeout=LAST_WORDS,
     )
     watch_broken_requests()
     await runner.setup()
@@ -157,7 +157,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
         await runner.cleanup()
 
 
-_LAST_WORDS = Seconds(2)
+LAST_WORDS = Seconds(2)
 """How long handlers may take to write what they have, once nothing more can come."""
 
 

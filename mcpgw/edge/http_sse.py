@@ -64,7 +64,6 @@ async def open_stream(
         outbox.put(dump_notification(notification.method, notification.params))
 
     stream = EventStream(keep_alive=context.config.keep_alive)
-    context.streams.add(outbox)
     context.sse[session.id] = outbox
     try:
         with session.listening(deliver, outbox.close):
@@ -73,7 +72,6 @@ async def open_stream(
             await stream.send_message(endpoint.encode(), event="endpoint")
             await stream_to_end(request, stream, outbox)
     finally:
-        context.streams.discard(outbox)
         del context.sse[session.id]
         await context.sessions.close(session, "stream closed")
     return stream

@@ -34,6 +34,11 @@ class Fleet:
             for server in self._servers.values():
                 group.create_task(server.pool.drain(within))
 
+    def abandon(self) -> None:
+        """Tell whoever still waits for an answer that none will come."""
+        for server in self._servers.values():
+            server.abandon()
+
 
 @asynccontextmanager
 async def open_fleet(

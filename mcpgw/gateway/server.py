@@ -79,6 +79,10 @@ class RunningServer:
         outcome = await link.call(outbound, self._patience, on_progress)
         return to_client(outcome, exchange.request.method, exchange.client, facts)
 
+    def abandon(self) -> None:
+        """Tell whoever still waits for an answer that none will come."""
+        self._opener.abandon()
+
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of notifications that concern every client."""
         self._listeners.add(listener)

@@ -16,7 +16,7 @@ import structlog
 from msgspec import Raw
 
 from mcpgw.config.schema import ServerSpec
-from mcpgw.errors import DeadlineExceeded, InstanceExited, LineTooLong, ServerFailed
+from mcpgw.errors import DeadlineExceeded, InstanceExited, LineTooLong, ServerFailed, ShuttingDown
 from mcpgw.protocol import codes
 from mcpgw.protocol.connection import (
     Answered,
@@ -130,6 +130,13 @@ class ServerLink:
         finally:
             del self._calls[wire_id]
             self._withdraw(wire_id, call)
+
+    def abandon(self) -> None:
+        """Fail every call under way, since the gateway stops; the server is told to stop each."""
+        for call in self._calls.values():
+            if not call.answer.done():
+                text = f"the gateway stopped while {self._server!r} worked on {call.method}"
+                call.answer.set_exception(ShuttingDown(text))
 
     def notify(self, method: str) -> None:
         """Send a notification without parameters; silently dropped if the instance is gone."""

@@ -65,6 +65,7 @@ class ServerOpener:
         self._runtime = runtime
         self._probing = asyncio.Lock()
         self._known: _Known | None = None
+        self._links: set[ServerLink] = set()
         self.facts: ServerFacts | None = None
         """What the newest ready instance said about itself."""
         self.on_notification: OnNotification | None = None
@@ -93,7 +94,16 @@ class ServerOpener:
                 era=self.facts.era.value if self.facts is not None else None,
                 duration_s=round(time.monotonic() - started, 3),
             )
-            yield link
+            self._links.add(link)
+            try:
+                yield link
+            finally:
+                self._links.discard(link)
+
+    def abandon(self) -> None:
+        """Tell whoever still waits for an instance's answer that none will come."""
+        for link in self._links:
+            link.abandon()
 
     async def _open_ready(self, stack: AsyncExitStack) -> ServerLink:
         era = self._era()

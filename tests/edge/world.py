@@ -55,7 +55,7 @@ def configure(folder: Path, tools: Json | None = None, **settings: Any) -> Confi
         name: {**spec, "env": {**marks, **spec.get("env", {})}}
         for name, spec in (tools or TOOLS).items()
     }
-    content = {"listen": {"port": 0}, "log": {"access": False}, "tools": named, **settings}
+    content = {"listen": {"port": 0}, "shutdown_grace": "100ms", "tools": named, **settings}
     return parse(json.dumps(content), name="test", base_dir=folder)
 
 
