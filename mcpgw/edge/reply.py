@@ -121,14 +121,20 @@ async def stream_to_end(request: web.Request, stream: EventStream, outbox: Outbo
     A reader that is too slow for the outbox is disconnected, so that its client learns
     that something was lost.
     """
+
+    def drop() -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    outbox.on_overflow = drop
     try:
         await stream.prepare(request)
         try:
             await outbox.pump(stream)
         finally:
             stream.stop_streaming()
-        if outbox.overflowed and request.transport is not None:
-            request.transport.abort()
+        if outbox.overflowed:
+            drop()
         await stream.write_eof()
     except (ConnectionError, TimeoutError):
         outbox.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp_sse import EventSourceResponse
@@ -89,6 +89,8 @@ class Outbox:
         self._closed = False
         self.overflowed = False
         """Set when a message found no room: the reader is too slow and must be dropped."""
+        self.on_overflow: Callable[[], None] | None = None
+        """Drops the reader, for whom the pump may be waiting."""
 
     @property
     def is_full(self) -> bool:
@@ -100,9 +102,7 @@ class Outbox:
         if self._closed:
             return
         if self._size + len(message) > self._limit:
-            self.overflowed = True
-            self._items.clear()
-            self.close()
+            self._overflow()
             return
         self._append(message)
 
@@ -132,6 +132,13 @@ class Outbox:
                 return
             self._wake.clear()
             await self._wake.wait()
+
+    def _overflow(self) -> None:
+        self.overflowed = True
+        self._items.clear()
+        self.close()
+        if self.on_overflow is not None:
+            self.on_overflow()
 
     def _append(self, message: bytes) -> None:
         self._items.append(message)
