@@ -120,10 +120,11 @@ async def test_the_death_of_a_sessions_instance_is_that_sessions_alone(
 ) -> None:
     mine, theirs = [await scene.client(http, "dies", "launcher", "legacy") for _ in range(2)]
     pids = [text(await client.call(1, "pid", {})) for client in (mine, theirs)]
-    waiting = asyncio.create_task(theirs.call(2, "slow", {"seconds": 0.5}))
-    assert error(await mine.call(2, "die", {}))["code"] == EXITED
-    assert text(await mine.call(3, "pid", {})) not in pids
-    assert text(await waiting) == "slow but sure"
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(theirs.call(2, "slow", {"seconds": 0.5}))
+        assert error(await mine.call(2, "die", {}))["code"] == EXITED
+        assert text(await mine.call(3, "pid", {})) not in pids
+    assert text(waiting.result()) == "slow but sure"
     assert text(await theirs.call(3, "pid", {})) == pids[1]
 
 
@@ -226,13 +227,14 @@ async def test_an_id_in_flight_is_refused_at_once(
     scene: Scene, http: ClientSession, mode: str
 ) -> None:
     client = await scene.client(http, "plain", mode, "legacy")
-    first = asyncio.create_task(client.call("a", "slow", {"seconds": 1}))
-    await asyncio.sleep(0.3)  # until it is in flight; nothing tells
-    async with asyncio.timeout(0.5):
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(client.call("a", "slow", {"seconds": 1}))
+        await asyncio.sleep(0.3)  # until it is in flight; nothing tells
         told = json.loads(await post_bytes(http, client, b'"\\u0061"', "echo", b"{}"))
+        assert not first.done()
     assert told["error"]["code"] == -32600 and "in flight" in told["error"]["message"]
     assert told["id"] == "a"
-    assert text(await first) == "slow but sure"
+    assert text(first.result()) == "slow but sure"
 
 
 @pytest.mark.parametrize("id", [b"null", b"true", b"{}", b"[]"])

@@ -173,6 +173,8 @@ def begin() -> None:
             sys.exit("failing server: not yet")
         case ["silent"]:
             sys.stdin.read()
+        case _:
+            pass
 
 
 METHODS = {"tools/list": list_tools, "tools/call": call}
