@@ -40,7 +40,7 @@ class Bench:
         """A job for the gateway."""
         port, watch = self.gateway.port, [self.gateway.pid]
         return HttpJob(
-            port, requests, connections, effort.seconds, warmup=0.3, pause=pause, watch=watch
+            port, requests, connections, effort.seconds, warmup=0.25, pause=pause, watch=watch
         )
 
     def bare(self, requests: list[str], connections: int, effort: Effort) -> HttpJob:
@@ -91,7 +91,7 @@ def _small_jobs(bench: Bench, connections: int, effort: Effort) -> dict[str, Job
 def _start_jobs(bench: Bench, effort: Effort) -> dict[str, Job]:
     gateway = bench.gateway
     params = messages.call_params("echo", SMALL)
-    longer = Effort(effort.rounds, max(1.2, effort.seconds))
+    longer = Effort(effort.rounds, max(1.0, 1.5 * effort.seconds))
     handshake = [messages.modern_line("server/discover", {})]
     call = [messages.modern_line("tools/call", params)]
     cold = gateway.modern(gw.COLD, params)
@@ -143,15 +143,14 @@ def _start_rows(series: Series) -> list[Row]:
 
 def measure_large(bench: Bench, generator: Generator, series: Series, effort: Effort) -> list[Row]:
     """Large results: what a megabyte costs."""
-    sizes = ((1, 1), (1, BUSY), (20, 1))
+    sizes = ((1, 1), (1, BUSY), (20, 1)) if effort.thorough else ((1, 1), (20, 1))
+    rounds = 5 if effort.thorough else 2
     rows = []
     for kind in ("prose", "dense"):
         for megabytes, connections in sizes:
             name = f"{megabytes} MB {kind}, {connections}"
             jobs = _large_jobs(bench, kind, megabytes, connections, effort)
-            series.measure(
-                generator, {f"{k} {name}": job for k, job in jobs.items()}, effort.rounds
-            )
+            series.measure(generator, {f"{k} {name}": job for k, job in jobs.items()}, rounds)
             rows += _large_rows(series, name)
     return rows
 

@@ -12,7 +12,7 @@ from benchmarks.processes import ask
 from benchmarks.report import Row, Target
 from benchmarks.series import Effort, Generator, Spread
 
-_CALLS = 8
+_CALLS = 4
 """In each round; the longest hold among them counts."""
 
 

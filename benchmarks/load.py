@@ -19,6 +19,9 @@ import uvloop
 from benchmarks.jobs import HttpJob, Job, Outcome, PipeJob, SpawnJob
 from benchmarks.processes import cpu_seconds
 
+_TOO_LONG = 120.0
+"""Seconds after which a job is given up."""
+
 _END_OF_CHUNKS = b"\r\n0\r\n\r\n"
 
 
@@ -71,6 +74,7 @@ class Run:
         self.watch = Stopwatch(watch)
         self.over: asyncio.Future[str] = loop.create_future()
         self.left = count
+        loop.call_later(_TOO_LONG, self.end, "it took too long")
         if count is not None:
             self.watch.start()
         else:

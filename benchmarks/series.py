@@ -22,10 +22,12 @@ class Effort:
     rounds: int
     seconds: float
     """Of each measurement in each round."""
+    thorough: bool = True
+    """Whether to measure what takes long and says little more."""
 
 
-QUICK = Effort(rounds=3, seconds=0.4)
-FULL = Effort(rounds=7, seconds=1.5)
+QUICK = Effort(rounds=3, seconds=0.25, thorough=False)
+FULL = Effort(rounds=7, seconds=1.0)
 
 
 class Generator:

@@ -13,6 +13,7 @@ import uvloop
 
 from mcpgw.app import serve
 from mcpgw.config.load import load
+from mcpgw.observe import logs
 
 _TICK = 0.001
 
@@ -32,7 +33,9 @@ class Ticker:
 
     def answer(self) -> None:
         """Tell the longest waits since the last question, in seconds; forget them."""
-        os.read(0, 4096)
+        if not os.read(0, 4096):
+            self._loop.remove_reader(0)
+            return
         print(json.dumps({"wall": self.wall, "cpu": self.cpu}), flush=True)
         self.start()
 
@@ -49,10 +52,11 @@ class Ticker:
 
 async def main(config: str) -> None:
     """Run the gateway until killed."""
+    settings = load(config)
+    logs.configure(settings.log.level, "json")  # as the command line does: stdout is ours
     loop = asyncio.get_running_loop()
-    ticker = Ticker(loop)
-    loop.add_reader(0, ticker.answer)
-    await serve(load(config), asyncio.Event())
+    loop.add_reader(0, Ticker(loop).answer)
+    await serve(settings, asyncio.Event())
 
 
 if __name__ == "__main__":
