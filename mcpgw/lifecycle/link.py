@@ -90,6 +90,7 @@ class ServerLink:
         self._timer_at = inf
         self._instance: Instance | None = None
         self._overflow = False
+        self._outgoing: list[bytes] = []
         self.lost = asyncio.Event()
         """Set once the instance will never answer again."""
         self.exit: Exit | None = None
@@ -156,9 +157,8 @@ class ServerLink:
 
     def instance_lost(self, exit: Exit) -> None:
         """See `Receiver.instance_lost`."""
-        self.exit = exit
-        self.lost.set()
-        self._fail_calls()
+        if not self.lost.is_set():
+            self._lose(exit)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -175,7 +175,7 @@ class ServerLink:
         """Write when the pipe has room; the call's own deadline bounds the wait."""
         if instance.congested:
             await self._wait_for_room(instance, call)
-        instance.write(data)
+        self._queue(data)
         call.sent = True
 
     async def _wait_for_room(self, instance: Instance, call: _Call) -> None:
@@ -276,9 +276,15 @@ class ServerLink:
             instance=self.label,
             reason=f"it wrote a line longer than {self._max_line} bytes",
         )
-        self._fail_calls()
+        self._lose(Exit(f"wrote a line longer than {self._max_line} bytes"))
         if self._instance is not None:
             self._instance.kill()
+
+    def _lose(self, exit: Exit) -> None:
+        """Let nobody use the instance any more."""
+        self.exit = exit
+        self.lost.set()
+        self._fail_calls()
 
     def _fail_calls(self) -> None:
         for call in self._calls.values():
@@ -303,7 +309,24 @@ class ServerLink:
     def _tell(self, data: bytes) -> None:
         """Write as a courtesy: not worth an exception."""
         with suppress(ServerFailed):
-            self._alive().write(data)
+            self._alive()
+            self._queue(data)
+
+    def _queue(self, data: bytes) -> None:
+        """Write at the end of this turn of the loop, with whatever else is to be written then.
+
+        So the calls of one turn cost one system call, and wake the server once.
+        """
+        self._outgoing.append(data)
+        if len(self._outgoing) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        if data and self._instance is not None:
+            with suppress(ServerFailed):  # its receiver hears of the end, and fails the calls
+                self._instance.write(data)
 
 
 @asynccontextmanager
