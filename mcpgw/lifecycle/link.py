@@ -339,4 +339,7 @@ async def open_link(spec: ServerSpec, runtime: Runtime) -> AsyncIterator[ServerL
     link = ServerLink(spec)
     async with runtime.start(spec, link) as instance:
         link._instance = instance
-        yield link
+        try:
+            yield link
+        finally:
+            link._flush()  # a cancellation of this very turn, perhaps
