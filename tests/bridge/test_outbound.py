@@ -74,7 +74,6 @@ def test_a_legacy_request_to_a_legacy_server_is_left_alone() -> None:
     assert (plain(sent.params), sent.meta, sent.token) == (params, {}, None)
 
 
-@pytest.mark.spec("N22")
 def test_answers_to_questions_are_for_modern_servers_only() -> None:
     params = {"name": "t", "inputResponses": {"k": {}}, "requestState": "s"}
     assert plain(to_server(request("tools/call", params), client(), server()).params) == params

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,54 @@ async def test_a_modern_server_is_never_initialized(running: Running) -> None:
         for _ in range(2):
             assert (await world.modern("wire").call("echo", text="x")).text == "x"
         assert "initialize" not in {message["method"] for message in world.transcript()}
+
+
+async def test_a_wrong_verdict_is_corrected_when_a_start_fails(
+    running: Running, tmp_path: Path
+) -> None:
+    """A modern server that fell over when it was asked is asked again, not initialized."""
+    script = f"[ -e {tmp_path}/gate ] || exit 3; exec {command('modern')}"
+    spec = {"cmd": "sh", "args": ["-c", script], "mode": "daemon", "daemon": DAEMON}
+    async with running({"wire": spec}) as world, asyncio.timeout(PATIENCE):
+        client = world.modern("wire")
+        assert (await client.call("echo", text="x")).error["code"] == -31010
+        (tmp_path / "gate").touch()
+        while "error" in (reply := await client.call("echo", text="x")).answer:
+            assert reply.error["code"] == -31010  # until the backoff is over
+        assert reply.text == "x"
+
+
+@pytest.mark.spec("CM1")
+async def test_a_server_that_was_slow_to_start_is_modern_after_all(
+    running: Running, tmp_path: Path
+) -> None:
+    script = f"[ -e {tmp_path}/mark ] || {{ touch {tmp_path}/mark; exec cat >&2; }}; "
+    script += f"exec {command('modern')}"
+    timeouts = {"probe": "200ms"}
+    spec = {"cmd": "sh", "args": ["-c", script], "mode": "daemon", "timeouts": timeouts}
+    async with running({"wire": spec}) as world:
+        assert (await world.modern("wire").call("echo", text="x")).text == "x"
+        assert world.violations() == "initialize to a modern server\n"
+        (world.folder / "violations").unlink()
+
+
+def command(era: str) -> str:
+    made = tool(era)
+    return " ".join([made["cmd"], *made["args"]])
+
+
+@pytest.mark.spec("CM9")
+@pytest.mark.parametrize(("era", "name"), CROSSED)
+async def test_every_question_is_put_to_the_server(running: Running, era: str, name: str) -> None:
+    """Whatever it says of caching: a reply must not be reused for other parameters."""
+    async with running(ONE) as world:
+        client = await client_of(world, era, name)
+        for _ in range(2):
+            first = (await client.request("tools/list")).result
+            second = (await client.request("tools/list", {"cursor": "two"})).result
+            assert first["tools"] != second["tools"]
+        sent = [message["method"] for message in world.transcript()]
+        assert sent.count("tools/list") == 4
 
 
 @pytest.mark.parametrize(("era", "pinned"), [("modern", "legacy"), ("legacy", "modern")])
@@ -113,7 +162,7 @@ async def test_a_second_answer_and_late_progress_are_dropped(
         assert (await client.call("echo", text="x")).text == "x"
 
 
-@pytest.mark.spec("CL5", "CL7", "CL8", "X1")
+@pytest.mark.spec("CL5", "CL7", "CL8", "L16", "L19", "X1")
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_questions_are_refused_and_pings_answered(running: Running, era: str) -> None:
     async with running(ONE) as world:
@@ -135,7 +184,7 @@ async def test_a_modern_server_gets_no_responses(running: Running) -> None:
         assert all("method" in message for message in world.transcript())
 
 
-@pytest.mark.spec("CM8", "N20")
+@pytest.mark.spec("CM8", "N28")
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_results_that_were_not_asked_for(running: Running, era: str) -> None:
     async with running(ONE) as world:

@@ -18,7 +18,9 @@ async def connect(world: World, date: str, tool: str) -> Client:
     return world.modern(tool) if date == MODERN else await world.legacy(tool, date)
 
 
-@pytest.mark.spec("H4", "H7", "N15", "N16", "CM2", "CL1", "CL3", "X8", "N26", "N1", "L15", "CL10")
+@pytest.mark.spec(
+    "H4", "H7", "N15", "N16", "CM2", "CL1", "CL3", "X8", "N26", "N1", "L15", "CL10", "N25"
+)
 @pytest.mark.parametrize(("date", "server", "mode"), CELLS)
 async def test_every_cell(running: Running, date: str, server: str, mode: str) -> None:
     async with running() as world:

@@ -95,7 +95,7 @@ async def test_strange_names_are_refused(running: Running, method: str) -> None:
             assert "Access-Control-Allow-Origin" not in reply.headers
 
 
-@pytest.mark.spec("H1", "A9")
+@pytest.mark.spec("H1")
 async def test_a_page_that_may_ask_is_told_so(running: Running) -> None:
     async with running(ONE) as world:
         origin = {"Origin": "http://localhost:6274"}
@@ -312,6 +312,7 @@ async def test_a_session_takes_every_known_version_header(running: Running, date
         assert bad.status == 400
 
 
+@pytest.mark.spec("C1", "X4")
 async def test_a_body_may_be_indented(running: Running) -> None:
     """Line breaks between values must not become lines on the pipe."""
     hidden = '{"jsonrpc":"2.0","id":99,"method":"initialize","params":{}}'

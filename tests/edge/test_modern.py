@@ -13,7 +13,7 @@ BOTH_ERAS = {**ONE, "legacy": tool("legacy", daemon={"max": 1})}
 TOKEN = {"progressToken": "t"}
 
 
-@pytest.mark.spec("N2", "N3", "N4", "N5", "N7", "N8", "N9")
+@pytest.mark.spec("N2", "N3", "N4", "N5", "N7", "N9")
 @pytest.mark.parametrize("name", ["modern", "legacy"])
 async def test_refusals(running: Running, name: str) -> None:
     async with running(BOTH_ERAS) as world:

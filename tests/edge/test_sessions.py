@@ -306,6 +306,14 @@ async def test_what_belongs_to_a_request_comes_with_its_answer(running: Running)
             assert (await news.message())["method"] == "notifications/tools/list_changed"
 
 
+@pytest.mark.spec("L11")
+async def test_without_a_version_header_a_session_is_what_it_negotiated(running: Running) -> None:
+    async with running(ONE) as world:
+        client = await world.legacy("legacy", "2025-03-26")
+        assert "MCP-Protocol-Version" not in client.headers("", {})
+        assert (await client.call("echo", text="x")).text == "x"
+
+
 async def test_a_session_has_so_many_requests_in_flight(running: Running) -> None:
     async with running(ONE, limits={"in_flight_per_session": 1}) as world:
         client = await world.legacy("legacy")
