@@ -106,9 +106,7 @@ REQUIREMENTS: Final = (
     should("N17", "the server says who it is", BASIC),
     must("N18", "no log messages that were not asked for", "server/utilities/logging"),
     must("N19", "subscriptions", "basic/patterns/subscriptions", LATER, STREAMS),
-    must(
-        "N20", "input is for three methods only", "basic/patterns/mrtr", LATER, QUESTIONS
-    ),
+    must("N20", "input is for three methods only", "basic/patterns/mrtr", LATER, QUESTIONS),
     must("N21", "a forged requestState is refused", "basic/patterns/mrtr", LATER, QUESTIONS),
     should("N22", "missing answers are asked for again", "basic/patterns/mrtr", LATER, QUESTIONS),
     must("N23", "lists do not depend on the connection", "server/tools"),
@@ -152,9 +150,7 @@ REQUIREMENTS: Final = (
     must("CM4", "notifications/cancelled cancels", STDIO),
     must("CM5", "notifications find their subscription", STDIO, LATER, STREAMS),
     should("CM6", "a server that exits is started again", STDIO),
-    must(
-        "CM7", "a retry has a new id and its state", "basic/patterns/mrtr", LATER, QUESTIONS
-    ),
+    must("CM7", "a retry has a new id and its state", "basic/patterns/mrtr", LATER, QUESTIONS),
     must("CM8", "an unknown resultType is invalid, a missing one complete", BASIC),
     must("CM9", "no cached reply for other parameters", "server/utilities/caching"),
     should("CM10", "the verdict on the era is remembered", "basic/versioning"),

@@ -17,8 +17,10 @@ from mcpgw.errors import GatewayError
 from mcpgw.gateway.exchange import Exchange
 from mcpgw.gateway.server import RunningServer
 from mcpgw.lifecycle.base import Owner
-from mcpgw.protocol.messages import Failure
+from mcpgw.protocol import codes
+from mcpgw.protocol.messages import Failure, failure
 from mcpgw.protocol.methods import DISCOVER
+from mcpgw.protocol.rawjson import object_or_empty
 
 ANONYMOUS: Final = Owner("anonymous")
 
@@ -39,6 +41,10 @@ async def _settle(
     request: web.Request, server: RunningServer, rung: ModernRequest, reply: PostReply
 ) -> Settled:
     request[SERVED].method = rung.request.method
+    if rung.request.method == "tools/call" and not server.mirrors.is_empty:
+        refusal = server.mirrors.refusal(object_or_empty(rung.request.params), request.headers)
+        if refusal is not None:
+            return Settled(failure(codes.HEADER_MISMATCH, refusal), 400)
     try:
         if rung.request.method == DISCOVER:
             outcome = await server.discover(ANONYMOUS)

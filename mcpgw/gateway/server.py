@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from mcpgw.bridge.inbound import to_client
 from mcpgw.bridge.introductions import discover_result, initialize_result
+from mcpgw.bridge.mirroring import Mirrors
 from mcpgw.bridge.outbound import check_method, to_server
 from mcpgw.config.schema import Mode, Per, ServerSpec
 from mcpgw.errors import StartFailed
@@ -18,6 +19,7 @@ from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.handshake import ServerFacts
 from mcpgw.protocol.messages import Notification, Outcome, Result
 from mcpgw.protocol.methods import LIST_CHANGED
+from mcpgw.protocol.revisions import Era
 from mcpgw.runtimes.base import Runtime
 
 Listener = Callable[[Notification], None]
@@ -32,6 +34,8 @@ class RunningServer:
         self._opener = opener
         self._patience = Patience(spec.timeouts.call, spec.timeouts.call_max)
         self._listeners: set[Listener] = set()
+        self.mirrors = Mirrors()
+        """Which arguments clients repeat in headers."""
 
     @property
     def name(self) -> str:
@@ -77,7 +81,14 @@ class RunningServer:
         exchange.reply.served_by(link.label, lease.queued)
         on_progress = exchange.reply.progress if outbound.token is not None else None
         outcome = await link.call(outbound, self._patience, on_progress)
-        return to_client(outcome, exchange.request.method, exchange.client, facts)
+        answer = to_client(outcome, exchange.request.method, exchange.client, facts)
+        if exchange.request.method == "tools/list" and isinstance(answer, Result):
+            return self._learn(answer, exchange.client)
+        return answer
+
+    def _learn(self, listed: Result, client: ClientFacts) -> Result:
+        value = self.mirrors.learn(listed.value)
+        return Result(value) if client.era is Era.MODERN else listed
 
     def abandon(self) -> None:
         """Tell whoever still waits for an answer that none will come."""

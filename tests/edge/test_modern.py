@@ -42,6 +42,31 @@ def later(version: str) -> Json:
     return {"_meta": {PREFIX + "protocolVersion": version}}
 
 
+@pytest.mark.spec("N8")
+@pytest.mark.parametrize("name", ["modern", "legacy"])
+async def test_arguments_that_headers_repeat(running: Running, name: str) -> None:
+    async with running(BOTH_ERAS) as world:
+        client = world.modern(name)
+        call: Json = {"name": "params", "arguments": {"region": "us"}}
+        assert (await client.request("tools/call", call)).status == 200  # nobody listed it yet
+        listed = (await client.request("tools/list", {"cursor": "annotated"})).result["tools"]
+        assert [tool["inputSchema"].get("items") for tool in listed] == [None, None, PLAIN]
+        for headers, status in (
+            ({}, 400),
+            ({"Mcp-Param-Region": "eu"}, 400),
+            ({"Mcp-Param-Region": "=?base64?!?="}, 400),
+            ({"mcp-param-region": "us", "Mcp-Param-Other": "x"}, 200),
+        ):
+            reply = await client.request("tools/call", call, id="i", headers=headers)
+            assert (reply.status, reply.answer["id"]) == (status, "i")
+            assert status == 200 or reply.error["code"] == -32020
+        session = await world.legacy(name)
+        assert (await session.request("tools/call", call)).status == 200
+
+
+PLAIN = {"type": "string"}
+
+
 @pytest.mark.spec("N14")
 async def test_sessions_are_neither_heeded_nor_made(running: Running) -> None:
     async with running(BOTH_ERAS) as world:

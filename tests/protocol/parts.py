@@ -4,7 +4,11 @@ import itertools
 import json
 from typing import Any, Final
 
+from hypothesis import settings
 from hypothesis import strategies as st
+
+settings.register_profile("unhurried", deadline=None, max_examples=50)
+settings.load_profile("unhurried")  # no stopwatch: the machine may be busy
 
 TRICKY: Final = (
     "\u2028",

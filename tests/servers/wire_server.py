@@ -76,11 +76,19 @@ def error(id: Any, code: int, message: str = "no", data: Any = None) -> None:
 def tools_list(id: Any, params: Json) -> None:
     page = params.get("cursor")
     names = ["plain", "odd"] if page is None else [page]
-    tools = [{"name": "t-" + n, "inputSchema": {"type": "object", "properties": {}}} for n in names]
+    tools: list[Json] = [
+        {"name": "t-" + n, "inputSchema": {"type": "object", "properties": {}}} for n in names
+    ]
     if era == "modern" and page is None:
         tools[1]["outputSchema"] = {"type": "array"}
     if era == "legacy" and page is None:
         tools[1]["execution"] = {"taskSupport": "optional"}
+    if page == "annotated":
+        region = {"type": "string", "x-mcp-header": "Region"}
+        tools.append(
+            {"name": "params", "inputSchema": {"type": "object", "properties": {"region": region}}}
+        )
+        tools.append({"name": "t-bad", "inputSchema": {"type": "object", "items": region}})
     result: Json = {"tools": tools}
     if PAGES.get(page):
         result["nextCursor"] = PAGES[page]
