@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks import messages
 from benchmarks.processes import children, free_port, module, post, serving
@@ -26,23 +26,26 @@ def echo_command(era: str) -> list[str]:
     return [sys.executable, "-I", "-S", str(Path(echo.__file__)), era]
 
 
-def write_config(folder: Path, port: int) -> Path:
-    """Write the configuration that every benchmark uses: defaults wherever there are some."""
+def _tool(era: str, **settings: Any) -> dict[str, Any]:
+    command, *args = echo_command(era)
+    return {"cmd": command, "args": args, "protocol": era, **settings}
 
-    def tool(era: str, **settings: Any) -> dict[str, Any]:
-        command, *args = echo_command(era)
-        return {"cmd": command, "args": args, "protocol": era, **settings}
 
-    one = {"min": 1, "max": 1}
+TOOLS: Final = {
+    "modern": _tool("modern", mode="daemon", daemon={"max": 1}),
+    "legacy": _tool("legacy", mode="daemon", daemon={"max": 1}),
+    "cold": _tool("modern", mode="launcher"),
+    "warm": _tool("modern", mode="launcher", launcher={"warm": 4}),
+}
+"""Defaults wherever there are some."""
+
+
+def write_config(folder: Path, port: int, *tools: str) -> Path:
+    """Write a configuration with some of the tools, or with all."""
     config = {
         "listen": {"port": port},
         "workspace_root": str(folder),
-        "tools": {
-            "modern": tool("modern", mode="daemon", daemon=one),
-            "legacy": tool("legacy", mode="daemon", daemon=one),
-            "cold": tool("modern", mode="launcher"),
-            "warm": tool("modern", mode="launcher", launcher={"warm": 4}),
-        },
+        "tools": {name: TOOLS[name] for name in tools or TOOLS},
     }
     path = folder / f"config-{port}.yaml"
     path.write_text(json.dumps(config))
