@@ -184,12 +184,14 @@ async def run_http(job: HttpJob) -> Outcome:
     loop = asyncio.get_running_loop()
     run = Run(job.seconds, job.warmup, job.count, job.watch)
     busy = job.connections
+    all_idle = asyncio.Event()
 
     def idle() -> None:
         nonlocal busy
         busy -= 1
         if not busy:
             run.end()
+            all_idle.set()
 
     transports = []
     for _, request in zip(range(job.connections), cycle(job.requests), strict=False):
@@ -201,6 +203,10 @@ async def run_http(job: HttpJob) -> Outcome:
         )
         transports.append(transport)
     outcome = run.watch.stop(await run.over)
+    if not outcome.problem:
+        # Left alone, a session would still be at work when the next job uses its id again.
+        async with asyncio.timeout(_TOO_LONG):
+            await all_idle.wait()
     for transport in transports:
         transport.abort()
     return outcome
