@@ -34,6 +34,8 @@ async def test_refusals(running: Running, name: str) -> None:
         for method in ("no/such", "initialize", "ping", "resources/subscribe", "logging/setLevel"):
             reply = await client.request(method, {}, id=7)
             assert (reply.status, reply.error["code"], reply.answer["id"]) == (404, -32601, 7)
+        unread = await client.request("no/such", accept="text/event-stream")
+        assert (unread.status, unread.is_stream) == (404, False)  # a stream could not say so
         named = await client.call("echo", text="x")
         assert named.text == "x"
 

@@ -117,9 +117,11 @@ async def test_a_large_answer_arrives_whole(running: Running) -> None:
 
 
 @asynccontextmanager
-async def stalled(world: World, client: Client, **arguments: int) -> AsyncIterator[socket.socket]:
+async def stalled(
+    world: World, client: Client, name: str = "flood", **arguments: int
+) -> AsyncIterator[socket.socket]:
     """A call whose answer nobody reads, by a client with a small buffer."""
-    params: Json = {"name": "flood", "arguments": arguments, "_meta": TOKEN}
+    params: Json = {"name": name, "arguments": arguments, "_meta": TOKEN}
     body = client.body("tools/call", params, None)
     data = json.dumps(body).encode()
     headers = {
@@ -169,6 +171,20 @@ async def read_to_the_end(sock: socket.socket) -> int:
     except ConnectionError:
         pass
     return total
+
+
+async def test_a_comment_never_falls_into_a_message(running: Running) -> None:
+    async with running(ONE, keep_alive="20ms") as world, asyncio.timeout(PATIENCE):
+        client, session = world.modern("modern"), await world.legacy("legacy")
+        async with stalled(world, client, "big", bytes=8_000_000) as sock:
+            async with session.listening() as other:  # whose comments tell the time
+                for _ in range(20):
+                    await other.line()
+            data = b""
+            while not data.endswith(b"0\r\n\r\n"):
+                data += await asyncio.get_running_loop().sock_recv(sock, 1_000_000)
+        start = data.index(b"data: ")
+        assert b": keep-alive" not in data[start : data.rindex(b"}")]
 
 
 async def test_a_slow_reader_gets_everything_that_fits(running: Running) -> None:
