@@ -18,6 +18,7 @@ from mcpgw.runtimes.absent import AbsentRuntime
 from mcpgw.runtimes.base import Runtime
 from mcpgw.runtimes.guard import open_guard
 from mcpgw.runtimes.native import NativeRuntime
+from mcpgw.sandbox.doubts import doubts
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,7 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
         )
         app = build_app(context)
         async with listening(app, config.listen.host, config.listen.port) as listener:
+            _tell_doubts(config)
             log.info(
                 "gateway.started",
                 version=__version__,
@@ -102,6 +104,12 @@ async def _until_signalled(config: Config) -> int:
         log.warning("gateway.stopped", reason="a second signal cut the grace short")
         return 1
     return 0
+
+
+def _tell_doubts(config: Config) -> None:
+    for spec in config.tools.values():
+        for reason in doubts(config, spec):
+            log.warning("server.doubted", server=spec.name, reason=reason)
 
 
 def _calm_collector() -> None:

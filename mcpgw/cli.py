@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from mcpgw import __version__
@@ -44,7 +43,10 @@ _OVERRIDES: Final = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status; `--help` and misuse exit by themselves."""
     parser = _build_parser()
-    arguments = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0].endswith((".yaml", ".yml")):
+        parser.error(f"a configuration needs the word before it: --config {words[0]}")
+    arguments = parser.parse_args(words)
     try:
         status = _run(arguments, parser)
         sys.stdout.flush()
@@ -167,40 +169,29 @@ def _print_schema() -> int:
 
 
 def _check(config: "Config") -> int:
+    from mcpgw.sandbox.doubts import doubts
+
     _say("ok")
     width = max(map(len, config.tools), default=0)
     for name, spec in config.tools.items():
-        found, *warnings = _look(config, spec)
-        _say(f"  {name:<{width}}  {spec.runtime:<9}  {spec.mode:<8}  {found}")
-        for warning in warnings:
+        _say(f"  {name:<{width}}  {spec.runtime:<9}  {spec.mode:<8}  {_program(config, spec)}")
+        for warning in doubts(config, spec):
             _say(f"  {'':<{width}}  warning: {warning}")
     return OK
 
 
-def _look(config: "Config", spec: "ServerSpec") -> list[str]:
-    """Say what a tool would run, then what would go wrong on this machine, as it is now."""
-    from mcpgw.sandbox.environment import SELF, child_environment, find_command
+def _program(config: "Config", spec: "ServerSpec") -> str:
+    """Say what a tool would run."""
+    from mcpgw.sandbox.environment import SELF, find_command
 
     if spec.image:
-        return [spec.image]
-    found, warnings = "?", []
+        return spec.image
     roots = {"tools_root": config.tools_root, "base_dir": config.base_dir}
     try:
         command = find_command(spec, **roots, own=os.environ)
-        found = "this program" if spec.cmd == SELF else command[0]
-    except StartFailed as exc:
-        warnings.append(str(exc))
-    try:
-        child_environment(spec, os.environ)
-    except StartFailed as exc:
-        warnings.append(str(exc))
-    if spec.cwd and not Path(spec.cwd).is_dir():
-        warnings.append(f"{spec.name}: cwd: {spec.cwd} is not a directory")
-    if any("${" in argument for argument in spec.args):
-        warnings.append(
-            f'{spec.name}: args: "${{" is passed on as it is; it has a meaning in env only'
-        )
-    return [found, *warnings]
+    except StartFailed:
+        return "?"
+    return "this program" if spec.cmd == SELF else command[0]
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:

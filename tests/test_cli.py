@@ -238,3 +238,27 @@ def test_it_serves_with_the_flags_in_place_of_the_file_and_stops_when_told(
             process.send_signal(number)
             assert process.wait(timeout=30) == 0
         assert [event["event"] for event in events][-1] == "gateway.stopped"
+
+
+def test_a_configuration_without_its_flag_is_told_how() -> None:
+    done = mcpgw("config.yaml")
+    assert done.returncode == 2
+    assert "--config config.yaml" in done.stderr
+
+
+def test_check_doubts_what_cannot_work_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "tools:\n"
+        "  line: {cmd: 'python3 server.py'}\n"
+        "  path: {cmd: './run me.sh --fast'}\n"
+        "  kept: {cmd: sh, daemon: {min: 1}}\n"
+        "  fresh: {cmd: sh, mode: daemon, launcher: {warm: 1}}\n"
+    )
+    done = mcpgw("check", "--config", tmp_path / "config.yaml")
+    assert done.returncode == 0
+    assert "is 'python3 server.py' a program and its arguments?" in done.stdout
+    assert """is './run me.sh --fast' a program and its arguments? they go into "args\"""" in (
+        done.stdout
+    )
+    assert 'kept: daemon: has no effect with "mode: launcher"' in done.stdout
+    assert 'fresh: launcher: has no effect with "mode: daemon"' in done.stdout

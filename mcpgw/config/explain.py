@@ -56,7 +56,9 @@ def unknown_key(path: Path, value: object = None) -> Problem:
     if len(path) == 1 and isinstance(value, dict) and value.keys() & {"cmd", "image"}:
         return Problem(path, f'{text}; a tool belongs under "tools"')
     if home := " or ".join(_homes(key, path[:-1])):
-        return Problem(path, f"{text}; it belongs {home}")
+        near = _meant(key, known)
+        other = f"; or did you mean {quote(near)}?" if near else ""
+        return Problem(path, f"{text}; it belongs {home}{other}")
     if meant := _meant(key, known):
         return Problem(path, f"{text}; did you mean {quote(meant)}?", meant=meant)
     return Problem(path, f"{text}; the keys here are {listing(known, 'and')}")

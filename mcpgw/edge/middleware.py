@@ -136,13 +136,16 @@ def _refusal(status: int, code: int, text: str) -> web.Response:
 
 
 def _log_access(request: web.Request, served: Served, status: int, seconds: float) -> None:
+    known = (
+        ("server", served.server),
+        ("method", served.method),
+        ("instance", served.instance),
+    )
     log.info(
         "http.answered",
         request_id=request[REQUEST_ID],
         http=request.method,
         status=status,
-        server=served.server,
-        method=served.method,
-        instance=served.instance,
+        **{name: value for name, value in known if value is not None},
         duration_ms=round(seconds * 1000, 2),
     )

@@ -74,7 +74,7 @@ def find_command(
             return (_runnable(spec, candidate),)
     if found:
         return (_runnable(spec, found[0]),)  # raises, and says why
-    hint = f"; {_INSTALL[cmd]}" if cmd in _INSTALL else ""
+    hint = f"; {_INSTALL[cmd]}" if cmd in _INSTALL else _split_hint(cmd)
     raise _failed(
         spec,
         f"the program {cmd!r} was found neither on PATH ({_search_path(spec, own)}) "
@@ -103,7 +103,7 @@ def _runnable(spec: ServerSpec, path: Path) -> str:
     if path.is_dir():
         raise _failed(spec, f"{path} is a directory; name the program in it")
     if not path.exists():
-        raise _failed(spec, f"there is no program {path}")
+        raise _failed(spec, f"there is no program {path}{_split_hint(spec.cmd or '')}")
     if not os.access(path, os.X_OK):
         raise _failed(spec, f"{path} is not executable; run: chmod +x {path}")
     if fault := _script_fault(_head(path)):
@@ -117,6 +117,11 @@ def _head(path: Path) -> bytes:
             return file.read(_HEAD)
     except OSError:
         return b"\0"  # may be run but not read: the kernel will tell
+
+
+def _split_hint(cmd: str) -> str:
+    """Say what to do about a whole command line where a program belongs; else nothing."""
+    return f'; is {cmd!r} a program and its arguments? they go into "args"' if " " in cmd else ""
 
 
 def _script_fault(head: bytes) -> str:

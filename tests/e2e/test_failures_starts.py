@@ -193,3 +193,10 @@ async def test_a_server_sees_what_it_was_given_and_secrets_are_seen_nowhere(
     assert SECRET not in json.dumps(told)
     assert SECRET not in "\n".join(running.log)
     assert len(running.log) > 10, "the log was to be checked"
+
+
+def test_what_cannot_start_is_told_before_anybody_asks(gateway: Callable[..., Gateway]) -> None:
+    running = gateway(config({"t": {"cmd": "no-such-program"}, "good": tool()}))
+    doubted = [e for e in map(json.loads, running.log) if e["event"] == "server.doubted"]
+    assert [e["server"] for e in doubted] == ["t"]
+    assert "'no-such-program' was found neither on PATH" in doubted[0]["reason"]
