@@ -139,7 +139,8 @@ async def test_a_connection_closed_before_anything_was_sent_cancels(running: Run
 @pytest.mark.spec("C4", "X9")
 async def test_a_deadline_cancels_and_says_so(running: Running) -> None:
     settings: Json = {"timeouts": {"call": "200ms", "call_max": "400ms"}}
-    async with running({"modern": tool("modern", daemon={"max": 1}, **settings)}) as world:
+    tools = {"modern": tool("modern", daemon={"max": 1}, **settings)}
+    async with running(tools) as world, asyncio.timeout(PATIENCE):
         client = world.modern("modern")
         late = await client.call("hold", key="slow")
         assert (late.status, late.error["code"]) == (200, -31030)

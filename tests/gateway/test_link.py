@@ -17,6 +17,7 @@ from mcpgw.errors import DeadlineExceeded, InstanceExited, ShuttingDown
 from mcpgw.lifecycle.link import Patience, ServerLink, open_link
 from mcpgw.protocol.connection import Outbound
 from mcpgw.protocol.handshake import initialize
+from mcpgw.protocol.messages import Result
 from mcpgw.protocol.rawjson import encode
 from mcpgw.runtimes.native import NativeRuntime
 from mcpgw.units import Seconds
@@ -100,3 +101,21 @@ async def test_an_overflow_is_the_end_before_the_process_is(tmp_path: Path) -> N
     async with linked(tmp_path, script) as link, asyncio.timeout(10):
         await link.lost.wait()
         assert link.exit is not None and "longer than" in link.exit.reason
+
+
+async def test_an_answer_may_meet_a_caller_on_the_way_out(tmp_path: Path) -> None:
+    """Both in one turn of the loop: who stays still gets an answer."""
+    ping = Outbound("ping", {}, {})
+    async with (
+        linked(tmp_path, "cat > told") as link,
+        aio.background(link.call(ping, LONG), name="leaves") as leaves,
+        aio.background(link.call(ping, LONG), name="stays") as stays,
+    ):
+        await asyncio.sleep(0)
+        leaves.cancel()
+        answers = [b'{"jsonrpc":"2.0","id":%d,"result":{}}\n' % id for id in (1, 2)]
+        link.data_received(b"".join(answers))
+        async with asyncio.timeout(10):
+            assert isinstance(await asyncio.shield(stays), Result)
+        await asyncio.wait([leaves])
+        assert leaves.cancelled()
