@@ -1,7 +1,7 @@
 """One configured server, running: its instances, what it said about itself, its sessions."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from mcpgw.bridge.inbound import to_client
 from mcpgw.bridge.introductions import discover_result, initialize_result
@@ -15,6 +15,7 @@ from mcpgw.lifecycle.link import Patience, ServerLink
 from mcpgw.lifecycle.modes import limits_for
 from mcpgw.lifecycle.opening import ServerOpener
 from mcpgw.lifecycle.pool import Pool, open_pool
+from mcpgw.lifecycle.states import SlotState
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.handshake import ServerFacts
 from mcpgw.protocol.messages import Notification, Outcome, Result
@@ -34,6 +35,8 @@ class RunningServer:
         self._opener = opener
         self._patience = Patience(spec.timeouts.call, spec.timeouts.call_max)
         self._listeners: set[Listener] = set()
+        self.on_crowded: Callable[[RunningServer], None] | None = None
+        """Called when a request is about to wait, since sessions hold all the instances."""
         self.mirrors = Mirrors()
         """Which arguments clients repeat in headers."""
 
@@ -70,8 +73,16 @@ class RunningServer:
             GatewayError: It could not be answered; nothing is left waiting.
         """
         check_method(exchange.request.method, exchange.client, self._opener.facts)
-        async with self.pool.lease(exchange.owner, affinity=exchange.affinity) as lease:
+        async with self.lease(exchange.owner, affinity=exchange.affinity) as lease:
             return await self.serve_with(lease, exchange)
+
+    def lease(
+        self, owner: Owner, *, affinity: str | None = None
+    ) -> AbstractAsyncContextManager[Lease[ServerLink]]:
+        """An instance, for the length of the block; see `Lifecycle.lease`."""
+        if self.on_crowded is not None and self._is_crowded():
+            self.on_crowded(self)
+        return self.pool.lease(owner, affinity=affinity)
 
     async def serve_with(self, lease: Lease[ServerLink], exchange: Exchange) -> Outcome:
         """Have the instance of a lease answer. See `serve`."""
@@ -108,10 +119,18 @@ class RunningServer:
             for listener in tuple(self._listeners):
                 listener(notification)
 
+    def _is_crowded(self) -> bool:
+        """Whether sessions hold all the instances there may be."""
+        if not self.instance_per_session:
+            return False
+        now = self.pool.snapshot()
+        coming = sum(slot.state is not SlotState.DRAINING for slot in now.slots)
+        return len(now.slots) >= self.spec.launcher.max and coming <= now.waiting
+
     async def _facts(self, owner: Owner) -> ServerFacts:
         if (facts := self._opener.facts) is not None:
             return facts
-        async with self.pool.lease(owner) as lease:
+        async with self.lease(owner) as lease:
             return _facts_of(lease.member)
 
 

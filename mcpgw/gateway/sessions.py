@@ -34,6 +34,9 @@ have left; it is cancelled when its client says so."""
 _SWEEP: Final = Seconds(30)
 """How often idle sessions are looked for, at most."""
 
+_QUIET: Final = Seconds(60)
+"""How long a session without an open stream must be quiet to make room for others, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
@@ -79,6 +82,11 @@ class Session:
         """How long nothing has happened; zero while something is in flight."""
         busy = bool(self._work) or self._listener is not None
         return Seconds(0.0 if busy else now - self._seen)
+
+    @property
+    def holds_instance(self) -> bool:
+        """Whether nobody else can use the instance that serves it."""
+        return self._lease is not None
 
     def start(self, exchange: Exchange) -> Work:
         """Begin an exchange that lives as long as it needs, whoever waits for it.
@@ -167,7 +175,7 @@ class Session:
                 self._lease = None
                 await self._held.aclose()
                 self._held = AsyncExitStack()
-                lease = await self._held.enter_async_context(self.server.pool.lease(self.owner))
+                lease = await self._held.enter_async_context(self.server.lease(self.owner))
                 lease.member.on_notification = self.notify  # nobody else shares it
                 self._lease = lease
             return lease
@@ -205,6 +213,7 @@ class Sessions:
         session = Session(server, client, self._tasks, self._in_flight)
         self._open[session.id] = session
         server.listen(session.notify)
+        server.on_crowded = self.make_room
         log.debug("session.opened", server=server.name, revision=client.revision.date)
         return session
 
@@ -218,11 +227,28 @@ class Sessions:
 
     async def close(self, session: Session, reason: str) -> None:
         """End a session; later requests find nothing."""
+        if self._forget(session, reason):
+            await session.end()
+
+    def make_room(self, server: RunningServer) -> None:
+        """End the quietest session that holds an instance of `server`, if it is quiet enough.
+
+        Many clients leave without a word, and each would hold an instance until it expires.
+        """
+        now = asyncio.get_running_loop().time()
+        enough = min(self._idle / 2, _QUIET)
+        mine = [s for s in self._open.values() if s.server is server and s.holds_instance]
+        quietest = max(mine, key=lambda session: session.idle_for(now), default=None)
+        if quietest is not None and quietest.idle_for(now) >= enough:
+            self._forget(quietest, "others need its instance")
+            _ = self._tasks.start(quietest.end(), name="session:end")
+
+    def _forget(self, session: Session, reason: str) -> bool:
         if self._open.pop(session.id, None) is None:
-            return
+            return False
         session.server.unlisten(session.notify)
         log.debug("session.closed", server=session.server.name, reason=reason)
-        await session.end()
+        return True
 
     async def drain(self, within: Seconds) -> None:
         """Close every session, each as soon as nothing of it is in flight; at most that long."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import structlog
 
@@ -41,8 +41,11 @@ log = structlog.get_logger(__name__)
 LEGACY_VERDICT_LIFE: Final = Seconds(3600)
 """An upgraded server still answers `initialize`, so nothing else would correct this verdict."""
 
-SILENT_VERDICT_LIFE: Final = Seconds(600)
-"""A server that was silent may only have been slow to start."""
+GUESS_LIFE: Final = Seconds(600)
+"""A server that was silent may only have been slow to start, one that exited unlucky."""
+
+_Evidence: TypeAlias = Literal["proved", "silent", "exited"]
+"""What a server did to be taken for one of an era."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +138,8 @@ class ServerOpener:
             return None
         return self._known.era
 
-    def _learn(self, era: Era, how: Literal["proved", "silent"]) -> None:
-        life = SILENT_VERDICT_LIFE if how == "silent" else LEGACY_VERDICT_LIFE
+    def _learn(self, era: Era, how: _Evidence) -> None:
+        life = LEGACY_VERDICT_LIFE if how == "proved" else GUESS_LIFE
         if era is Era.MODERN:
             life = Seconds(float("inf"))  # every instance is asked again, so it corrects itself
         self._known = _Known(era, asyncio.get_running_loop().time() + life)
@@ -147,13 +150,13 @@ class ServerOpener:
         async with AsyncExitStack() as attempt:
             link = await attempt.enter_async_context(open_link(self._spec, self._runtime))
             patience = self._patience(self._spec.timeouts.probe)
-            how: Literal["proved", "silent"] = "proved"
+            how: _Evidence = "proved"
             try:
                 outcome = await link.call(discover(), patience)
             except DeadlineExceeded:
                 verdict, how = Verdict.LEGACY, "silent"
             except ServerFailed:  # some legacy servers exit on what they do not know
-                verdict = Verdict.LEGACY
+                verdict, how = Verdict.LEGACY, "exited"
             else:
                 verdict = judge_probe(outcome)
                 if verdict is Verdict.MODERN:

@@ -14,6 +14,7 @@ from tests.testbed.gateway import Gateway
 
 Start = Callable[..., Gateway]
 SESSION_LIMIT: Final = -31004
+QUEUE_TIMEOUT: Final = -31011
 EXITED: Final = -31020
 LINE_TOO_LONG: Final = -31021
 MIB: Final = 1024 * 1024
@@ -63,6 +64,28 @@ PARAMS: dict[str, Any] = {
     "clientInfo": {"name": "storm", "version": "1"},
 }
 HELLO = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": PARAMS}
+
+
+async def test_clients_that_left_without_a_word_do_not_keep_others_out(
+    gateway: Start, http: ClientSession
+) -> None:
+    bad = tool("launcher", launcher={"max": 3}, queue={"timeout": "300ms"})
+    running = gateway(config({"t": bad}, session_idle="2s"))
+    url = running.url("t")
+    listening, gone, busy = [await wire.connect(http, url, modern=False) for _ in range(3)]
+    pids = [text(await client.call(1, "pid", {})) for client in (listening, gone, busy)]
+    new = await wire.connect(http, url, modern=False)
+    told = error(await new.call(1, "pid", {}))
+    assert told["code"] == QUEUE_TIMEOUT, "nobody was quiet for long enough"
+    async with http.get(url, headers=listening._headers("", {})), asyncio.TaskGroup() as group:
+        call = group.create_task(busy.call(2, "slow", {"seconds": 1.5}))
+        await asyncio.sleep(1.1)
+        assert text(await new.call(2, "pid", {})) not in pids
+        ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+        async with http.post(url, json=ping, headers=gone._headers("", {})) as response:
+            assert response.status == 404
+    assert text(call.result()) == "slow but sure"
+    assert text(await listening.call(2, "pid", {})) == pids[0]
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body")  # the client's concern
