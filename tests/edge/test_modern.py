@@ -1,6 +1,7 @@
 """The modern era on the wire: no session, every request checked, a closed connection cancels."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -151,7 +152,7 @@ async def test_a_deadline_cancels_and_says_so(running: Running) -> None:
                 while "error" not in (message := await held.message()):
                     pass
             assert message["error"]["code"] == -31030
-            assert "0.4 s" in message["error"]["message"]
+            assert re.search(r"within 0\.[4-9]", message["error"]["message"])
 
 
 async def keep_moving(client: Modern) -> None:

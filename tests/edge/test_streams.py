@@ -176,10 +176,11 @@ async def read_to_the_end(sock: socket.socket) -> int:
 async def test_a_comment_never_falls_into_a_message(running: Running) -> None:
     async with running(ONE, keep_alive="20ms") as world, asyncio.timeout(PATIENCE):
         client, session = world.modern("modern"), await world.legacy("legacy")
-        async with stalled(world, client, "big", bytes=8_000_000) as sock:
+        async with stalled(world, client, "big", bytes=6_000_000) as sock:
             async with session.listening() as other:  # whose comments tell the time
                 for _ in range(20):
                     await other.line()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
             data = b""
             while not data.endswith(b"0\r\n\r\n"):
                 data += await asyncio.get_running_loop().sock_recv(sock, 1_000_000)
