@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.edge.world import Json, World, configure, world
+from tests.edge.replies import Json
+from tests.edge.world import World, configure, world
 
 Running = Callable[..., AbstractAsyncContextManager[World]]
 

@@ -8,7 +8,8 @@ import pytest
 
 from mcpgw import aio
 from tests.edge.conftest import Running
-from tests.edge.world import PATIENCE, PREFIX, Client, Json, World, tool
+from tests.edge.replies import PATIENCE, Json
+from tests.edge.world import PREFIX, Client, World, tool
 
 DAEMON = {"max": 1, "backoff": {"initial": "20ms"}}
 ONE = {"modern": tool("modern", daemon=DAEMON), "legacy": tool("legacy", daemon=DAEMON)}

@@ -127,6 +127,27 @@ async def test_the_first_transport_reaches_both_eras(running: Running, tool: str
         assert (await client.request("ping")).result == {}
 
 
+@pytest.mark.parametrize("date", DATES)
+@pytest.mark.parametrize("mode", ["daemon", "launcher"])
+async def test_the_demo_server_serves_every_revision(
+    running: Running, date: str, mode: str
+) -> None:
+    demo = {"cmd": "mcpgw", "args": ["demo-server"], "mode": mode}
+    async with running({"demo": demo}) as world:
+        client = await connect(world, date, "demo")
+        assert (await client.call("echo", text="olá \u2028☕")).text == "olá \u2028☕"
+        uris, cursor = [], None
+        while True:
+            page = await client.request("resources/list", {"cursor": cursor} if cursor else {})
+            uris += [resource["uri"] for resource in page.result["resources"]]
+            if (cursor := page.result.get("nextCursor")) is None:
+                break
+        assert len(uris) == len(set(uris)) > 20
+        slow = await client.call("slow", meta={"progressToken": "t"}, seconds=0.05, steps=3)
+        assert [m["params"]["progress"] for m in slow.messages[:-1]] == [1, 2, 3]
+        assert (await client.call("fail")).result["isError"] is True
+
+
 def test_the_check_can_fail() -> None:
     bad: Any = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {}}
     assert not validator("2025-11-25", "ClientRequest").is_valid(bad)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.edge.conftest import Running
-from tests.edge.world import BOTH, LEGACY_DATES, MODERN, PATIENCE, PREFIX, Reply, World, tool
+from tests.edge.replies import PATIENCE, Reply
+from tests.edge.world import BOTH, LEGACY_DATES, MODERN, PREFIX, World, tool
 
 ONE = {"modern": tool("modern"), "legacy": tool("legacy")}
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}

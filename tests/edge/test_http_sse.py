@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.edge.conftest import Running
-from tests.edge.world import PATIENCE, Events, Json, Sse, sse_client, tool
+from tests.edge.replies import PATIENCE, Events, Json
+from tests.edge.world import Sse, sse_client, tool
 
 ONE = {"legacy": tool("legacy", daemon={"max": 1}), "modern": tool("modern", daemon={"max": 1})}
 TOKEN = {"progressToken": "t"}

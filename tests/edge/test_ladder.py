@@ -19,7 +19,8 @@ from mcpgw.edge.ladder import (
     read_initialize,
 )
 from mcpgw.protocol.messages import Request, Response
-from tests.edge.world import LEGACY_DATES, MODERN, PREFIX, Json
+from tests.edge.replies import Json
+from tests.edge.world import LEGACY_DATES, MODERN, PREFIX
 
 META: Json = {PREFIX + "protocolVersion": MODERN, PREFIX + "clientCapabilities": {}}
 HEADERS = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "t"}

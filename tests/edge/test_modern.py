@@ -7,7 +7,8 @@ import pytest
 
 from mcpgw import aio
 from tests.edge.conftest import Running
-from tests.edge.world import MODERN, PATIENCE, PREFIX, Json, Modern, tool
+from tests.edge.replies import PATIENCE, Json
+from tests.edge.world import MODERN, PREFIX, Modern, tool
 
 ONE = {"modern": tool("modern", daemon={"max": 1})}
 BOTH_ERAS = {**ONE, "legacy": tool("legacy", daemon={"max": 1})}

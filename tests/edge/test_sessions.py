@@ -7,7 +7,8 @@ import pytest
 
 from mcpgw import aio
 from tests.edge.conftest import Running
-from tests.edge.world import LEGACY_DATES, PATIENCE, Json, Legacy, sse_client, tool
+from tests.edge.replies import PATIENCE, Json
+from tests.edge.world import LEGACY_DATES, Legacy, sse_client, tool
 from tests.schema import check_message
 
 ONE = {"legacy": tool("legacy", daemon={"max": 1})}

@@ -11,7 +11,8 @@ import pytest
 
 from mcpgw import aio
 from tests.edge.conftest import Running
-from tests.edge.world import PATIENCE, Client, Json, World, sse_client, tool
+from tests.edge.replies import PATIENCE, Json
+from tests.edge.world import Client, World, sse_client, tool
 
 ONE = {"modern": tool("modern", daemon={"max": 1}), "legacy": tool("legacy", daemon={"max": 1})}
 TOKEN = {"progressToken": "t"}

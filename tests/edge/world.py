@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +17,9 @@ from mcpgw.app import serve
 from mcpgw.config.load import parse
 from mcpgw.config.schema import Config
 from mcpgw.edge.app import Listener
+from tests.edge.replies import PATIENCE, Events, Json, Reply
 from tests.schema import RESULTS, check_message, validator
 
-PATIENCE: Final = 10.0
 MODERN: Final = "2026-07-28"
 LEGACY_DATES: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 DATES: Final = (*LEGACY_DATES, MODERN)
@@ -27,8 +27,6 @@ PREFIX: Final = "io.modelcontextprotocol/"
 SERVER: Final = Path(__file__).parents[1] / "servers" / "wire_server.py"
 BOTH: Final = "application/json, text/event-stream"
 NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-
-Json = dict[str, Any]
 
 
 def tool(era: str, probe: str = "error", mode: str = "daemon", **settings: Any) -> Json:
@@ -98,7 +96,7 @@ class World:
         path: str,
         body: object = None,
         headers: Mapping[str, str] | None = None,
-    ) -> "Reply":
+    ) -> Reply:
         """One plain HTTP request, its answer read to the end."""
         data = json.dumps(body).encode() if isinstance(body, dict | list) else body
         sent = {"Content-Type": "application/json", "Accept": BOTH} if method == "POST" else {}
@@ -128,99 +126,6 @@ async def world(config: Config, folder: Path) -> AsyncIterator[World]:
             async with asyncio.timeout(PATIENCE):
                 await task
     assert running.violations() == ""
-
-
-@dataclass
-class Reply:
-    """An HTTP response, read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    messages: list[Json] = field(default_factory=list)
-
-    @classmethod
-    async def read(cls, response: aiohttp.ClientResponse) -> "Reply":
-        body = await response.read()
-        reply = cls(response.status, response.headers, body)
-        if response.content_type == "application/json" and body:
-            parsed = json.loads(body)
-            reply.messages = parsed if isinstance(parsed, list) else [parsed]
-        elif response.content_type == "text/event-stream":
-            reply.messages = [
-                json.loads(line.removeprefix(b"data: "))
-                for line in body.splitlines()
-                if line.startswith(b"data: {")
-            ]
-        return reply
-
-    @property
-    def is_stream(self) -> bool:
-        return self.headers["Content-Type"].startswith("text/event-stream")
-
-    @property
-    def answer(self) -> Json:
-        """The last message, which answers the request."""
-        return self.messages[-1]
-
-    @property
-    def result(self) -> Json:
-        assert "result" in self.answer, self.answer
-        result: Json = self.answer["result"]
-        return result
-
-    @property
-    def error(self) -> Json:
-        assert "error" in self.answer, self.answer
-        error: Json = self.answer["error"]
-        return error
-
-    @property
-    def text(self) -> str:
-        """What a tool said."""
-        text: str = self.result["content"][0]["text"]
-        return text
-
-    @property
-    def said(self) -> Any:
-        """What a tool said, in JSON."""
-        return json.loads(self.text)
-
-
-@dataclass
-class Events:
-    """An event stream under way."""
-
-    response: aiohttp.ClientResponse
-
-    async def line(self) -> bytes | None:
-        """The next line; None at the end."""
-        async with asyncio.timeout(PATIENCE):
-            line = await self.response.content.readline()
-        return line.rstrip(b"\n") if line else None
-
-    async def event(self) -> tuple[str, str] | None:
-        """The next event's type and data, comments skipped; None at the end."""
-        kind, data = "message", None
-        while (line := await self.line()) is not None:
-            if line.startswith(b"event: "):
-                kind = line.removeprefix(b"event: ").decode()
-            elif line.startswith(b"data: "):
-                data = line.removeprefix(b"data: ").decode()
-            elif not line and data is not None:
-                return kind, data
-        return None
-
-    async def message(self) -> Json:
-        """The next message."""
-        found = await self.event()
-        assert found is not None, "the stream ended"
-        assert found[0] == "message"
-        message: Json = json.loads(found[1])
-        return message
-
-    async def ended(self) -> bool:
-        return await self.event() is None
 
 
 def check(revision: str, message: Json, method: str) -> None:
