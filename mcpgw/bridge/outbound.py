@@ -10,6 +10,7 @@ from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.connection import Outbound
 from mcpgw.protocol.handshake import ServerFacts, envelope
 from mcpgw.protocol.messages import Request
+from mcpgw.protocol.meta import Opened, open_params
 from mcpgw.protocol.methods import LEGACY_ONLY, NOT_BRIDGED, RELAYED
 from mcpgw.protocol.rawjson import Fields, encode, first_byte, object_or_empty
 from mcpgw.protocol.revisions import Era
@@ -21,16 +22,19 @@ TASKS: Final = "io.modelcontextprotocol/tasks"
 _TOKEN_STARTS: Final = frozenset(bytes([byte]) for byte in b'"-0123456789')
 
 
-def to_server(request: Request, client: ClientFacts, server: ServerFacts) -> Outbound:
-    """What to send for `request`.
+def to_server(
+    request: Request, client: ClientFacts, server: ServerFacts, opened: Opened | None = None
+) -> Outbound:
+    """What to send for `request`; `opened` are its parameters, if they were opened already.
 
     Raises:
         UnknownMethod: The method means nothing in the server's era.
         NotBridged: The gateway does not carry the method, and never advertised it.
     """
     check_method(request.method, client, server)
-    params = object_or_empty(request.params)
-    given = object_or_empty(params.pop("_meta", None))
+    opened = opened or open_params(request.params)
+    params, given = dict(opened.params), dict(opened.meta)
+    params.pop("_meta", None)
     token = _legal_token(given.pop(meta.PROGRESS_TOKEN, None))
     if request.method == "tools/call" and client.era is Era.LEGACY:
         params.pop("task", None)  # who never offered tasks MUST answer as if it were not there

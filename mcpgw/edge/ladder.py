@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from mcpgw.protocol import codes, meta
 from mcpgw.protocol.client import ClientFacts
@@ -26,6 +26,7 @@ from mcpgw.protocol.messages import (
     parse,
     parse_batch,
 )
+from mcpgw.protocol.meta import Opened, open_params
 from mcpgw.protocol.methods import INITIALIZE, NAMED_BY
 from mcpgw.protocol.rawjson import Fields, decode_text, first_byte, object_or_empty
 from mcpgw.protocol.revisions import REVISIONS, SUPPORTED, Era, legacy_revision, negotiate
@@ -43,11 +44,11 @@ class Refusal:
     id: RequestId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModernRequest:
+class ModernRequest(Struct, frozen=True, gc=False):
     """A self-contained request of the modern era, every header checked."""
 
     request: Request
+    opened: Opened
     client: ClientFacts
 
 
@@ -64,8 +65,7 @@ class LegacyInitialize:
     client: ClientFacts
 
 
-@dataclass(frozen=True, slots=True)
-class LegacyMessage:
+class LegacyMessage(Struct, frozen=True, gc=False):
     """A message of a session; whether the session exists is for the caller to see."""
 
     message: Message
@@ -96,20 +96,21 @@ def classify(headers: Mapping[str, str], body: bytes) -> Rung:
         return Refusal(400, failure(code, str(exc)), exc.id)
     if isinstance(message, Response):
         return _legacy(headers, message)
-    claimed = _claimed_version(message)
+    opened = open_params(message.params)
+    claimed = _text(opened.meta.get(meta.VERSION))
     if isinstance(message, Request) and message.method == INITIALIZE and not _is_modern(claimed):
         return _initialize(headers, message)
     header = headers.get(VERSION_HEADER)
     modern = legacy_revision(header) is None if header is not None else False
     if claimed is not None and (_is_modern(claimed) or SESSION_HEADER not in headers):
         modern = True
-    return _modern(headers, message) if modern else _legacy(headers, message)
+    return _modern(headers, message, opened) if modern else _legacy(headers, message)
 
 
 def read_initialize(request: Request) -> ClientFacts:
     """What a legacy client says about itself in `initialize`."""
     params = object_or_empty(request.params)
-    requested = decode_text(params["protocolVersion"]) if "protocolVersion" in params else None
+    requested = _text(params.get("protocolVersion"))
     return ClientFacts(
         negotiate(requested), object_or_empty(params.get("capabilities")), params.get("clientInfo")
     )
@@ -149,12 +150,11 @@ def _legacy(headers: Mapping[str, str], message: Message) -> Rung:
     return LegacyMessage(message, session_id)
 
 
-def _modern(headers: Mapping[str, str], message: Request | Notification) -> Rung:
+def _modern(headers: Mapping[str, str], message: Request | Notification, opened: Opened) -> Rung:
     if isinstance(message, Notification):
         return ModernNotification()
-    params = object_or_empty(message.params)
-    given = meta.meta_of(params)
-    version = decode_text(given[meta.VERSION]) if meta.VERSION in given else None
+    params, given = opened.params, opened.meta
+    version = _text(given.get(meta.VERSION))
     capabilities = given.get(meta.CAPABILITIES)
     if version is None or capabilities is None or first_byte(capabilities) != b"{":
         missing = meta.CAPABILITIES if version is not None else meta.VERSION
@@ -164,7 +164,7 @@ def _modern(headers: Mapping[str, str], message: Request | Notification) -> Rung
     client = ClientFacts(
         REVISIONS[version], object_or_empty(capabilities), given.get(meta.CLIENT_INFO)
     )
-    return ModernRequest(message, client)
+    return ModernRequest(message, opened, client)
 
 
 def _header_mismatch(
@@ -180,7 +180,7 @@ def _header_mismatch(
         return _mismatch("Mcp-Method", method, request.method, request)
     if (key := NAMED_BY.get(request.method)) is None:
         return None
-    named = decode_text(params[key]) if key in params else None
+    named = _text(params.get(key))
     if named is None:
         return _bad(400, codes.INVALID_PARAMS, f"params.{key} must be a string", request)
     return _name_mismatch(headers.get("Mcp-Name"), named, request)
@@ -194,12 +194,9 @@ def _name_mismatch(header: str | None, named: str, request: Request) -> Refusal 
     return None if told == named else _mismatch("Mcp-Name", header, named, request)
 
 
-def _claimed_version(message: Request | Notification) -> str | None:
-    """The revision named in `_meta`, or None."""
-    if message.params is None:
-        return None
-    given = meta.meta_of(object_or_empty(message.params))
-    return decode_text(given[meta.VERSION]) if meta.VERSION in given else None
+def _text(raw: Raw | None) -> str | None:
+    """The string that a value is; None if it is missing or something else."""
+    return decode_text(raw) if raw is not None else None
 
 
 def _is_modern(date: str | None) -> bool:

@@ -20,7 +20,6 @@ from mcpgw.lifecycle.base import Owner
 from mcpgw.protocol import codes
 from mcpgw.protocol.messages import Failure, failure
 from mcpgw.protocol.methods import DISCOVER
-from mcpgw.protocol.rawjson import object_or_empty
 
 ANONYMOUS: Final = Owner("anonymous")
 
@@ -42,14 +41,15 @@ async def _settle(
 ) -> Settled:
     request[SERVED].method = rung.request.method
     if rung.request.method == "tools/call" and not server.mirrors.is_empty:
-        refusal = server.mirrors.refusal(object_or_empty(rung.request.params), request.headers)
+        refusal = server.mirrors.refusal(rung.opened.params, request.headers)
         if refusal is not None:
             return Settled(failure(codes.HEADER_MISMATCH, refusal), 400)
     try:
         if rung.request.method == DISCOVER:
             outcome = await server.discover(ANONYMOUS)
         else:
-            outcome = await server.serve(Exchange(rung.request, rung.client, ANONYMOUS, reply))
+            exchange = Exchange(rung.request, rung.client, ANONYMOUS, reply, rung.opened)
+            outcome = await server.serve(exchange)
     except GatewayError as exc:
         report(server, rung.request, exc)
         error = to_failure(exc, local=is_local(request))

@@ -1,13 +1,13 @@
 """One client request, from admission to settlement."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from mcpgw.lifecycle.base import Owner
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.messages import Request
+from mcpgw.protocol.meta import Opened
 from mcpgw.units import Seconds
 
 
@@ -21,13 +21,14 @@ class ReplyChannel(Protocol):
         """Send a progress notification. Never blocks or raises: the client may be gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """Everything the gateway knows about one request; passed down, never looked up."""
 
     request: Request
     client: ClientFacts
     owner: Owner
     reply: ReplyChannel
+    opened: Opened | None = None
+    """The request's parameters, if somebody opened them already."""
     affinity: str | None = None
     """What prefers to meet the same instance again: a legacy session's id."""

@@ -88,7 +88,7 @@ class RunningServer:
         """Have the instance of a lease answer. See `serve`."""
         link = lease.member
         facts = _facts_of(link)
-        outbound = to_server(exchange.request, exchange.client, facts)
+        outbound = to_server(exchange.request, exchange.client, facts, exchange.opened)
         exchange.reply.served_by(link.label, lease.queued)
         on_progress = exchange.reply.progress if outbound.token is not None else None
         outcome = await link.call(outbound, self._patience, on_progress)

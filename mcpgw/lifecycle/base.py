@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Generic, NewType, Protocol, TypeVar
+
+from msgspec import Struct
 
 from mcpgw.runtimes.base import Exit
 from mcpgw.units import Seconds
@@ -36,8 +37,7 @@ Opener = Callable[[], AbstractAsyncContextManager[M]]
 """Starts one instance and makes it ready; entering raises `StartFailed`, leaving stops it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease(Generic[M_co]):
+class Lease(Struct, Generic[M_co], frozen=True):
     """The right to use one instance until the block ends."""
 
     member: M_co

@@ -1,15 +1,12 @@
 """What is known about the client behind a request."""
 
-from dataclasses import dataclass, field
-
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from mcpgw.protocol.rawjson import Fields
 from mcpgw.protocol.revisions import Era, Revision
 
 
-@dataclass(frozen=True, slots=True)
-class ClientFacts:
+class ClientFacts(Struct, frozen=True, gc=False):
     """What a client said about itself: in its handshake (legacy) or with the request (modern)."""
 
     revision: Revision

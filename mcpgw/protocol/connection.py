@@ -7,10 +7,9 @@ a token of its own past us still cannot name another client's request.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NewType, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from mcpgw.protocol.framing import LineDecoder
 from mcpgw.protocol.messages import (
@@ -39,8 +38,7 @@ _ID_DIGITS = 20
 """No pipe lives to count so far, and reading thousands of digits as a number is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(Struct, frozen=True, gc=False):
     """A request in the server's own terms, but for its id and progress token."""
 
     method: str
@@ -52,45 +50,39 @@ class Outbound:
     """The client's progress token, as it wrote it; None if it wants no progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True, gc=False):
     """The server answered `wire_id`."""
 
     wire_id: WireId
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
+class Progressed(Struct, frozen=True, gc=False):
     """The server reported progress on `wire_id`; the params carry the client's token again."""
 
     wire_id: WireId
     params: Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Notified:
+class Notified(Struct, frozen=True, gc=False):
     """The server sent a notification that names no request of ours."""
 
     notification: Notification
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True, gc=False):
     """The server sent a request of its own (legacy revisions only)."""
 
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(Struct, frozen=True, gc=False):
     """An answer to nothing we wait for: cancelled, timed out, or never asked."""
 
     id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Noise:
+class Noise(Struct, frozen=True, gc=False):
     """The server wrote a line that is not a message."""
 
     line: bytes

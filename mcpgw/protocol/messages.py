@@ -4,13 +4,12 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic#messages
 """
 
 import re
-from dataclasses import dataclass
-from typing import Any, Final, NewType, TypeAlias
+from typing import Any, Final, Literal, NewType, TypeAlias
 
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, Struct
 
 from mcpgw.protocol.rawjson import (
-    Fields,
     NotJson,
     decode_array,
     decode_object,
@@ -42,8 +41,7 @@ class InvalidMessage(ValueError):
         self.is_json = is_json
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """Asks for a response with the same id."""
 
     id: RequestId
@@ -51,23 +49,20 @@ class Request:
     params: Raw | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True, gc=False):
     """Is never answered."""
 
     method: str
     params: Raw | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True, gc=False):
     """The contents of a response to a request that worked."""
 
     value: Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True, gc=False):
     """The contents of a response to a request that did not: the error object."""
 
     error: Raw
@@ -91,8 +86,7 @@ class Failure:
 Outcome: TypeAlias = Result | Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True, gc=False):
     """Answers the request of the same id; `id` is None when the request could not be read."""
 
     id: RequestId | None
@@ -119,10 +113,9 @@ def parse(line: bytes | Raw) -> Message:
     if not is_utf8(line):
         raise InvalidMessage("not UTF-8", is_json=False)
     try:
-        fields = decode_object(line)
-    except NotJson as exc:
-        raise InvalidMessage(f"not a JSON object: {exc}", is_json=is_json(line)) from None
-    return _shape(fields)
+        return _shape(_ENVELOPE.decode(line))
+    except (msgspec.MsgspecError, RecursionError):
+        return _shape(_read_envelope(line))
 
 
 def parse_batch(body: bytes | Raw) -> list[Raw]:
@@ -177,44 +170,70 @@ def id_key(id: bytes) -> bytes:
     return id
 
 
-def _shape(fields: Fields) -> Message:
-    id = _request_id(fields)
+_ABSENT: Final = Raw(b"")
+
+
+class _Envelope(Struct, gc=False):
+    """A message opened one level deep, whichever it is."""
+
+    jsonrpc: Literal["2.0"]
+    id: Raw = _ABSENT
+    method: str = ""
+    params: Raw = _ABSENT
+    result: Raw = _ABSENT
+    error: Raw = _ABSENT
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+
+
+def _read_envelope(line: bytes) -> _Envelope:
+    """Read what the decoder would not, or say what is wrong with it."""
+    try:
+        fields = decode_object(line)
+    except NotJson as exc:
+        raise InvalidMessage(f"not a JSON object: {exc}", is_json=is_json(line)) from None
+    id = fields.get("id", _ABSENT)
     if (version := fields.get("jsonrpc")) is None or bytes(version) != b'"2.0"':
-        raise InvalidMessage('"jsonrpc" must be "2.0"', id=id)
-    if (raw_method := fields.get("method")) is not None:
-        return _call(fields, id, decode_text(raw_method))
-    error, value = fields.get("error"), fields.get("result")
-    if error is not None and first_byte(error) == b"{":
+        raise InvalidMessage('"jsonrpc" must be "2.0"', id=_request_id(id))
+    method = decode_text(fields["method"]) if "method" in fields else ""
+    if method is None:
+        raise InvalidMessage('"method" must be a string', id=_request_id(id))
+    rest = (fields.get(key, _ABSENT) for key in ("params", "result", "error"))
+    return _Envelope("2.0", id, method, *rest)
+
+
+def _shape(envelope: _Envelope) -> Message:
+    id = _request_id(envelope.id)
+    if envelope.method:
+        return _call(envelope, id)
+    error, value = envelope.error, envelope.result
+    if first_byte(error) == b"{":
         return Response(id, Failure(error))
-    if value is not None:
+    if value is not _ABSENT:
         if id is None or first_byte(value) != b"{":
             raise InvalidMessage("a result needs an id and an object", id=id)
         return Response(id, Result(value))
     raise InvalidMessage("neither a request nor a notification nor a response", id=id)
 
 
-def _call(fields: Fields, id: RequestId | None, method: str | None) -> Request | Notification:
-    if not method:
-        raise InvalidMessage('"method" must be a string', id=id)
-    params = fields.get("params")
-    if params is not None:
-        first = first_byte(params)
-        if first == b"n":  # some clients send null for "no params"
-            params = None
-        elif first != b"{":
-            raise InvalidMessage('"params" must be an object', id=id)
-    if "id" not in fields:
-        return Notification(method, params)
+def _call(envelope: _Envelope, id: RequestId | None) -> Request | Notification:
+    params: Raw | None = envelope.params
+    first = first_byte(envelope.params)
+    if first in (b"", b"n"):  # some clients send null for "no params"
+        params = None
+    elif first != b"{":
+        raise InvalidMessage('"params" must be an object', id=id)
+    if envelope.id is _ABSENT:
+        return Notification(envelope.method, params)
     if id is None:
         raise InvalidMessage('"id" must be a string or a number')
-    return Request(id, method, params)
+    return Request(id, envelope.method, params)
 
 
-def _request_id(fields: Fields) -> RequestId | None:
-    if (raw := fields.get("id")) is None:
-        return None
+def _request_id(raw: Raw) -> RequestId | None:
     id = bytes(raw)
-    return RequestId(id) if id[:1] in b'"-0123456789' else None
+    return RequestId(id) if id and id[:1] in b'"-0123456789' else None
 
 
 _ID: Final = rb'("(?:[^"\\]|\\.){0,256}"|-?\d{1,32})'

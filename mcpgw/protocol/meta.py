@@ -5,6 +5,8 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic#meta
 
 from typing import Final
 
+from msgspec import Raw, Struct
+
 from mcpgw.protocol.rawjson import Fields, object_or_empty
 
 PREFIX: Final = "io.modelcontextprotocol/"
@@ -21,6 +23,20 @@ ENVELOPE: Final = frozenset(
     {VERSION, CAPABILITIES, CLIENT_INFO, LOG_LEVEL, SUBSCRIPTION_ID, SERVER_INFO}
 )
 """Keys that mean something in the modern era only; they never reach a legacy peer."""
+
+
+class Opened(Struct, frozen=True, gc=False):
+    """The parameters of a request, opened one level deep; not to be changed."""
+
+    params: Fields
+    """With `_meta` still among them."""
+    meta: Fields
+
+
+def open_params(params: Raw | None) -> Opened:
+    """Open parameters; whatever is not an object counts as empty."""
+    fields = object_or_empty(params)
+    return Opened(fields, object_or_empty(fields.get("_meta")))
 
 
 def meta_of(params: Fields) -> Fields:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from mcpgw.bridge.outbound import check_method, to_server, upstream_capabilities
@@ -37,8 +38,7 @@ def test_every_request_to_a_modern_server_has_an_envelope(
 
 @pytest.mark.spec("CM2")
 def test_a_client_without_a_name_goes_by_ours() -> None:
-    nameless = client()
-    object.__setattr__(nameless, "info", None)
+    nameless = msgspec.structs.replace(client(), info=None)
     sent = plain(to_server(request("tools/list"), nameless, server()).meta)
     assert sent[PREFIX + "clientInfo"]["name"] == "mcpgw"
 
