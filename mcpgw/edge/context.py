@@ -1,6 +1,7 @@
 """What every handler needs, put together once by the composition root."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -12,6 +13,7 @@ from mcpgw.edge.origin import OriginPolicy
 from mcpgw.edge.stream import Outbox
 from mcpgw.gateway.fleet import Fleet
 from mcpgw.gateway.sessions import Sessions
+from mcpgw.observe.logs import emitter
 from mcpgw.units import Seconds
 
 
@@ -29,6 +31,10 @@ class Context:
     """Answers that have nothing to show yet."""
     streams: set[Outbox] = field(default_factory=set)
     """Open streams that wait for what may never come; closed when the gateway drains."""
+    log_answer: Callable[..., None] = field(
+        default_factory=lambda: emitter("http.answered", "info")
+    )
+    """Writes the access log."""
     sse: dict[str, Outbox] = field(default_factory=dict)
     """The one stream of each HTTP+SSE session, by session id."""
 

@@ -141,8 +141,7 @@ def _log_access(request: web.Request, served: Served, status: int, seconds: floa
         ("method", served.method),
         ("instance", served.instance),
     )
-    log.info(
-        "http.answered",
+    request.app[CONTEXT].log_answer(
         request_id=request[REQUEST_ID],
         http=request.method,
         status=status,

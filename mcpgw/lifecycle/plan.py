@@ -14,13 +14,17 @@ until an instance has proven itself again, one start at a time is tried.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Generic
+from typing import Final, Generic
 
 from mcpgw.config.schema import Backoff
 from mcpgw.lifecycle.base import M
 from mcpgw.lifecycle.health import STABLE_AFTER, Health
 from mcpgw.lifecycle.states import PoolState, Slot, SlotState
 from mcpgw.units import Seconds
+
+REFILL_AFTER: Final = Seconds(0.05)
+"""How long a spent instance's replacement waits, unless its lease ends before: a server that
+starts would compete with the one that answers, and make a warm call four times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class PoolLimits:
     """Whether a failed start concerns one waiting request, rather than all of them.
     Then backoff holds back only the starts that `keep` asks for."""
     stable_after: Seconds = STABLE_AFTER
+    refill_after: Seconds = REFILL_AFTER
 
 
 @dataclass(frozen=True, slots=True)

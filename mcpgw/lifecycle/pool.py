@@ -14,7 +14,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
-from typing import Any, Final, Generic
+from typing import Any, Generic
 
 import structlog
 
@@ -31,10 +31,6 @@ from mcpgw.lifecycle.states import PoolState, Slot, SlotState, SlotView, Snapsho
 from mcpgw.units import Seconds
 
 log = structlog.get_logger(__name__)
-
-POOL_BACKOFF: Final = "pool.backoff"
-POOL_FAILED: Final = "pool.failed"
-POOL_RECOVERED: Final = "pool.recovered"
 
 
 @asynccontextmanager
@@ -142,7 +138,7 @@ class Pool(Generic[M]):
             return None
         self._grant(slot, affinity)
         if self._limits.max_leases is not None and slot.served >= self._limits.max_leases:
-            self._settle()
+            self._wake_by(self._loop.time() + self._limits.refill_after)
         elif self._watchers:
             self._notify()
         return slot
@@ -189,7 +185,8 @@ class Pool(Generic[M]):
         if not slot.in_flight:
             slot.idle_since = self._loop.time()
             self._wake_by(slot.idle_since + self._limits.idle_timeout)
-        if self._queue or slot.state is not SlotState.READY or self._health.failures:
+        spent = slot.state is not SlotState.READY or not has_room(slot, self._limits)
+        if self._queue or spent or self._health.failures:
             self._settle()
         elif self._watchers:
             self._notify()
@@ -329,7 +326,7 @@ class Pool(Generic[M]):
         self._health = after_failure(self._health, error, now, backoff, self._jitter())
         failed = self._health.state(backoff) is PoolState.FAILED
         (log.error if failed else log.warning)(
-            POOL_FAILED if failed else POOL_BACKOFF,
+            "pool.failed" if failed else "pool.backoff",
             server=self._name,
             error=str(error),
             failures=self._health.failures,
@@ -338,7 +335,7 @@ class Pool(Generic[M]):
 
     def _forgive(self, slot: Slot[M]) -> None:
         if self._health.is_news(slot.ready_at):
-            log.info(POOL_RECOVERED, server=self._name, failures=self._health.failures)
+            log.info("pool.recovered", server=self._name, failures=self._health.failures)
             self._health = HEALTHY
 
     def _answer_start_failure(self, failure: StartFailed) -> None:

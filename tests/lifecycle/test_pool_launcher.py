@@ -83,6 +83,16 @@ async def test_a_warm_spare_is_used_once_and_replaced_at_once(
         await client.leave()
 
 
+async def test_a_spare_is_replaced_when_its_call_is_over_not_while_it_competes(
+    programs: Programs, tasks: aio.Tasks
+) -> None:
+    async with open_pool("cat", limits(LAUNCHER, keep=1), programs.open) as pool:
+        await reached(pool, ready=1)
+        async with pool.lease(ALICE):
+            assert len(pool.snapshot().slots) == 1
+        assert len(pool.snapshot().slots) == 2
+
+
 async def test_spares_are_used_when_max_leaves_no_place(
     programs: Programs, tasks: aio.Tasks
 ) -> None:

@@ -33,7 +33,7 @@ def _is_log(func: ast.expr) -> bool:
         return _is_log(func.body) and _is_log(func.orelse)
     if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name):
         return func.attr in METHODS and func.value.id in ("log", "_log")
-    return isinstance(func, ast.Name) and func.id == "log"
+    return isinstance(func, ast.Name) and func.id in ("log", "emitter")
 
 
 def _names(event: ast.expr, constants: dict[str, str]) -> Iterator[str]:
