@@ -146,9 +146,9 @@ async def test_calls_that_meet_an_idle_stop_are_served(
     client = await wire.connect(http, running.url("t"), modern=modern)
     pids = set()
     async with asyncio.timeout(30):
-        for i in range(24):
+        for i in range(14):
             pids.add(text(await client.call(i, "pid", {})))
-            await asyncio.sleep(0.046 + 0.0004 * i)
+            await asyncio.sleep(0.046 + 0.0007 * i)
     assert len(pids) > 3, "the stop was to be met"
 
 
