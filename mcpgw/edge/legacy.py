@@ -43,7 +43,7 @@ async def post_initialize(
         return _json(rung.request, failed(request, server, rung.request, exc))
     reply = PostReply(request, accepts, {SESSION_HEADER: session.id})
     try:
-        settled = Settled(await server.initialize(rung.client, session.owner))
+        settled = Settled(await session.initialize())
     except BaseException as exc:
         reply.headers.clear()
         await sessions.close(session, "initialize failed")

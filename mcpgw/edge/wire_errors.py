@@ -30,7 +30,9 @@ class WireError:
     """What a stranger is told; None when the exception's own message is fit for anybody."""
 
 
-INTERNAL: Final = WireError(500, codes.INTERNAL_ERROR, "internal error of the gateway")
+INTERNAL_TEXT: Final = "internal error of the gateway"
+
+INTERNAL: Final = WireError(500, codes.INTERNAL_ERROR, INTERNAL_TEXT)
 
 WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.UnknownServer: WireError(404, -31003),
@@ -56,6 +58,10 @@ CANCELLED: Final = -31040
 """The answer to a request that its own client cancelled, where no answer is not possible."""
 
 
+_LAST_WORDS: Final = 200
+"""How much of a server's last stderr line goes into the text of an error."""
+
+
 def to_wire(exc: BaseException) -> WireError:
     """The row for `exc`: its own, or its nearest ancestor's, or the internal error."""
     for cls in type(exc).__mro__:
@@ -71,14 +77,15 @@ def to_failure(exc: BaseException, *, local: bool) -> Failure:
     server's last stderr lines included; a stranger is not, since it may name paths.
     """
     row = to_wire(exc)
+    if not isinstance(exc, errors.GatewayError):
+        return failure(row.code, row.says or INTERNAL_TEXT)
     data: dict[str, object] = {}
-    if isinstance(exc, errors.GatewayError):
-        if exc.retry_after is not None:
-            data["retryAfter"] = round(exc.retry_after, 1)
-        if exc.stderr and local:
-            data["stderr"] = list(exc.stderr)
-    ours = local and isinstance(exc, errors.GatewayError)
-    text = str(exc) if ours or row.says is None else row.says
+    text = str(exc) if local or row.says is None else row.says
+    if exc.retry_after is not None:
+        data["retryAfter"] = round(exc.retry_after, 1)
+    if exc.stderr and local:
+        data["stderr"] = list(exc.stderr)
+        text += f"; its last words: {exc.stderr[-1][:_LAST_WORDS]}"  # few clients show data
     return failure(row.code, text, data or None)
 
 

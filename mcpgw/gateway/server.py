@@ -50,6 +50,11 @@ class RunningServer:
         """Whether a legacy session has an instance of its own."""
         return self.spec.mode is Mode.LAUNCHER and self.spec.launcher.per is Per.SESSION
 
+    @property
+    def is_known(self) -> bool:
+        """Whether an instance has introduced itself since the start."""
+        return self._opener.facts is not None
+
     async def discover(self, owner: Owner) -> Outcome:
         """The answer to a modern client's `server/discover`.
 

@@ -34,7 +34,7 @@ have left; it is cancelled when its client says so."""
 _SWEEP: Final = Seconds(30)
 """How often idle sessions are looked for, at most."""
 
-_QUIET: Final = Seconds(60)
+_QUIET: Final = Seconds(300)
 """How long a session without an open stream must be quiet to make room for others, at most."""
 
 
@@ -87,6 +87,19 @@ class Session:
     def holds_instance(self) -> bool:
         """Whether nobody else can use the instance that serves it."""
         return self._lease is not None
+
+    async def initialize(self) -> Outcome:
+        """The answer to `initialize`.
+
+        A server that is not known yet introduces itself through the instance that will
+        serve the session, so that it is not started once more for that.
+
+        Raises:
+            GatewayError: The server is not known yet and could not be started.
+        """
+        if self.server.instance_per_session and not self.server.is_known:
+            await self._own_instance()
+        return await self.server.initialize(self.client, self.owner)
 
     def start(self, exchange: Exchange) -> Work:
         """Begin an exchange that lives as long as it needs, whoever waits for it.
@@ -158,7 +171,7 @@ class Session:
             if exchange.request.method == PING:
                 return Result(EMPTY)
             if exchange.request.method == INITIALIZE:
-                return await self.server.initialize(self.client, self.owner)
+                return await self.initialize()
             if self.server.instance_per_session:
                 return await self.server.serve_with(await self._own_instance(), exchange)
             return await self.server.serve(exchange)

@@ -221,7 +221,7 @@ def test_stderr_is_for_local_readers() -> None:
     far = json.loads(bytes(to_failure(exc, local=False).error))
     assert near == {
         "code": -31010,
-        "message": "it failed",
+        "message": "it failed; its last words: line",
         "data": {"retryAfter": 1.2, "stderr": ["line"]},
     }
     assert far["data"] == {"retryAfter": 1.2}
