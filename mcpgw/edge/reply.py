@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aiohttp import web
 from msgspec import Raw
 
 from mcpgw.edge.accept import Accepts
 from mcpgw.edge.context import CONTEXT, SERVED, Context, Served
+from mcpgw.edge.large import Large, LargeResponse, Message, response_message
 from mcpgw.edge.stream import EventStream, Outbox
 from mcpgw.protocol.messages import Outcome, dump_notification, dump_response
 from mcpgw.protocol.methods import PROGRESS
@@ -55,14 +57,14 @@ class PostReply:
 
     async def finish(self, id: bytes, settled: Settled) -> web.StreamResponse:
         """Send the answer, and end the response with it."""
-        return await self._end([dump_response(id, settled.outcome)], settled)
+        return await self._end([response_message(id, settled.outcome)], settled)
 
     async def finish_batch(self, answers: list[tuple[bytes, Outcome]]) -> web.StreamResponse:
         """Send the answers of a batch."""
-        messages = [dump_response(id, outcome) for id, outcome in answers]
         if self._outbox is None and self._accepts.json:
-            messages = [b"[" + b",".join(messages) + b"]"]
-        return await self._end(messages)
+            joined = b",".join(dump_response(id, outcome) for id, outcome in answers)
+            return await self._end([b"[%b]" % joined])
+        return await self._end([response_message(id, outcome) for id, outcome in answers])
 
     async def give_up(self) -> web.StreamResponse:
         """End the response without an answer: its own client has cancelled the request."""
@@ -80,19 +82,26 @@ class PostReply:
             self._writer.cancel()
 
     async def _end(
-        self, messages: list[bytes], settled: Settled | None = None
+        self, messages: list[Message], settled: Settled | None = None
     ) -> web.StreamResponse:
         self._context.quiet.discard(self)
         failed = settled is not None and settled.status != 200  # a stream cannot say so
         if self._outbox is None and (self._accepts.json or failed):
-            response = json_response(messages[0], settled)
-            response.headers.update(self.headers)
-            return response
+            return self._whole(messages[0], settled)
         outbox = self._open()
         for message in messages:
             outbox.answer(message)
         outbox.close()
         return await self._written()
+
+    def _whole(self, message: Message, settled: Settled | None) -> web.StreamResponse:
+        response: web.StreamResponse
+        if isinstance(message, Large):
+            response = _worded(LargeResponse(message), settled)
+        else:
+            response = json_response(message, settled)
+        response.headers.update(self.headers)
+        return response
 
     async def _written(self) -> web.StreamResponse:
         assert self._writer is not None
@@ -131,18 +140,24 @@ async def stream_to_end(request: web.Request, stream: EventStream, outbox: Outbo
         await stream.prepare(request)
         try:
             await outbox.pump(stream)
+            if outbox.overflowed:
+                drop()
+            await stream.write_eof()
         finally:
             stream.stop_streaming()
-        if outbox.overflowed:
-            drop()
-        await stream.write_eof()
-    except (ConnectionError, TimeoutError):
+    except ConnectionError:
         outbox.close()
 
 
 def json_response(message: bytes, settled: Settled | None = None) -> web.Response:
     """One JSON message as a response."""
-    response = web.Response(body=message, content_type="application/json")
+    return _worded(web.Response(body=message, content_type="application/json"), settled)
+
+
+R = TypeVar("R", bound=web.StreamResponse)
+
+
+def _worded(response: R, settled: Settled | None) -> R:
     response.headers["Cache-Control"] = "no-store"
     if settled is not None:
         response.set_status(settled.status)

@@ -2,25 +2,24 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from aiohttp_sse import EventSourceResponse
 
-from mcpgw.units import Bytes, Seconds
+from mcpgw.edge.large import SEND_TIMEOUT, SLICE, Large, Message, Watchdog
+from mcpgw.units import KIB, Bytes, Seconds
 
-_SLICE: Final = 256 * 1024
-"""Large events are written in slices, so that the loop turns between them."""
-
-SEND_TIMEOUT: Final = Seconds(120)
-"""How long one write may wait for a reader that takes nothing."""
+_BATCH: Final = 64 * KIB
+"""How much of what waits goes into one write."""
 
 
 class EventStream(EventSourceResponse):
     """An event stream of ready-made JSON: no decoding, no splitting into lines.
 
     JSON needs no line breaks, so each message is one ``data:`` line; keep-alive comments
-    never fall between the slices of a large one.
+    never fall between the slices of a large one. A carriage return, legal between JSON
+    values, ends a line in an event, so it is sent as a space.
     """
 
     def __init__(self, *, keep_alive: Seconds, headers: Mapping[str, str] | None = None) -> None:
@@ -32,41 +31,59 @@ class EventStream(EventSourceResponse):
             ping_interval=keep_alive,
         )
         self.headers["Cache-Control"] = "no-cache, no-transform"
-        self._sending = False
+        self._watchdog = Watchdog(self._abort_transport)
 
     async def send_message(self, message: bytes, *, event: str | None = None) -> None:
-        """Send one JSON message as one event.
+        """Send one message as one event.
 
         Raises:
-            ConnectionError: The reader is gone.
-            TimeoutError: The reader takes nothing; the connection was aborted.
+            ConnectionError: The reader is gone, or took nothing for too long.
         """
-        if b"\r" in message:  # legal between JSON values, but a line end to SSE
-            message = message.replace(b"\r", b" ")
-        head = b"data: " if event is None else b"event: %b\ndata: " % event.encode()
-        self._sending = True
-        try:
-            await self._send_slices(b"".join((head, message, b"\n\n")))
-        finally:
-            self._sending = False
+        name = b"" if event is None else b"event: %b\n" % event.encode()
+        with self._watchdog:
+            await self.write(b"%bdata: %b\n\n" % (name, message.replace(b"\r", b" ")))
 
-    async def _send_slices(self, frame: bytes) -> None:
+    async def send_messages(self, messages: Sequence[bytes]) -> None:
+        """Send JSON messages, each as one event, in one write.
+
+        Raises:
+            ConnectionError: The reader is gone, or took nothing for too long.
+        """
+        frames = b"data: %b\n\n" % b"\n\ndata: ".join(messages)
+        with self._watchdog:
+            await self.write(frames.replace(b"\r", b" "))
+
+    async def send_large(self, message: Large) -> None:
+        """Send one large JSON message as one event, slice by slice.
+
+        Raises:
+            ConnectionError: The reader is gone, or took nothing for too long.
+        """
+        with self._watchdog:
+            await self.write(b"data: ")
+            for part in message.slices():
+                self._watchdog.write_begins()
+                await self.write(part.tobytes().replace(b"\r", b" "))
+                await asyncio.sleep(0)  # for as long as the system takes it, writes do not wait
+            await self.write(b"\n\n")
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """End the stream; a reader who does not take the end is given up."""
         try:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                if len(frame) <= _SLICE:
-                    await self.write(frame)
-                    return
-                view = memoryview(frame)
-                for start in range(0, len(view), _SLICE):
-                    await self.write(view[start : start + _SLICE])
-        except TimeoutError:
-            self._abort_transport()
-            raise
+            with self._watchdog:
+                await super().write_eof(data)
+        finally:
+            self._watchdog.close()
+
+    def stop_streaming(self) -> None:
+        """Send no more comments."""
+        super().stop_streaming()
+        self._watchdog.close()
 
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(self._ping_interval)
-            if self._sending:
+            if self._watchdog.is_watching:
                 continue
             try:
                 async with asyncio.timeout(SEND_TIMEOUT):
@@ -83,7 +100,7 @@ class Outbox:
 
     def __init__(self, limit: Bytes) -> None:
         self._limit = limit
-        self._items: deque[bytes] = deque()
+        self._items: deque[Message] = deque()
         self._size = 0
         self._wake = asyncio.Event()
         self._closed = False
@@ -106,7 +123,7 @@ class Outbox:
             return
         self._append(message)
 
-    def answer(self, message: bytes) -> None:
+    def answer(self, message: Message) -> None:
         """Add an answer, whatever its size: it is held in memory already."""
         if not self._closed:
             self._append(message)
@@ -120,18 +137,35 @@ class Outbox:
         """Send what is put, until closed.
 
         Raises:
-            ConnectionError: The reader is gone.
-            TimeoutError: The reader takes nothing.
+            ConnectionError: The reader is gone, or took nothing for too long.
         """
         while True:
             while self._items:
-                message = self._items.popleft()
-                self._size -= len(message)
-                await stream.send_message(message)
+                message = self._take()
+                if isinstance(message, Large):
+                    await stream.send_large(message)
+                else:
+                    await stream.send_messages(message)
             if self._closed:
                 return
             self._wake.clear()
             await self._wake.wait()
+
+    def _take(self) -> Large | list[bytes]:
+        """The next large message, or as many small ones as go into one write."""
+        taken: list[bytes] = []
+        room: int = _BATCH
+        while self._items:
+            message = self._items[0]
+            if taken and (isinstance(message, Large) or len(message) > room):
+                break
+            self._items.popleft()
+            self._size -= len(message)
+            if isinstance(message, Large):
+                return message
+            room -= len(message)
+            taken.append(message)
+        return taken
 
     def _overflow(self) -> None:
         self.overflowed = True
@@ -140,7 +174,9 @@ class Outbox:
         if self.on_overflow is not None:
             self.on_overflow()
 
-    def _append(self, message: bytes) -> None:
+    def _append(self, message: Message) -> None:
+        if isinstance(message, bytes) and len(message) > SLICE:
+            message = Large(message)
         self._items.append(message)
         self._size += len(message)
         self._wake.set()
