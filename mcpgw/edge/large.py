@@ -50,13 +50,14 @@ def response_message(id: bytes, outcome: Outcome) -> Message:
 
 
 class Watchdog:
-    """Calls `abort` when one write waits longer than `SEND_TIMEOUT`.
+    """Calls `abort` when one write waits longer than `patience`.
 
     One timer serves all the writes of a response; `asyncio.timeout` would make one for each.
     """
 
-    def __init__(self, abort: Callable[[], None]) -> None:
+    def __init__(self, abort: Callable[[], None], patience: Seconds) -> None:
         self._abort = abort
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +77,7 @@ class Watchdog:
         """Count from now on."""
         self._since = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_at(self._since + SEND_TIMEOUT, self._check)
+            self._timer = self._loop.call_at(self._since + self._patience, self._check)
 
     def close(self) -> None:
         """Watch no more."""
@@ -88,7 +89,7 @@ class Watchdog:
         self._timer = None
         if self._since is None:
             return
-        due = self._since + SEND_TIMEOUT
+        due = self._since + self._patience
         if due <= self._loop.time():
             self._abort()
         else:
@@ -98,11 +99,12 @@ class Watchdog:
 class LargeResponse(web.StreamResponse):
     """A large message as the body of a response, with its length in the headers."""
 
-    def __init__(self, message: Large) -> None:
+    def __init__(self, message: Large, *, send_timeout: Seconds = SEND_TIMEOUT) -> None:
         super().__init__()
         self.content_type = "application/json"
         self.content_length = len(message)
         self._message: Large | None = message
+        self._send_timeout = send_timeout
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Write the message; the server calls this once the headers are out.
@@ -116,7 +118,7 @@ class LargeResponse(web.StreamResponse):
         await super().write_eof(data)
 
     async def _write_slices(self, message: Large) -> None:
-        watchdog = Watchdog(self._give_up)
+        watchdog = Watchdog(self._give_up, self._send_timeout)
         try:
             with watchdog:
                 for part in message.slices():

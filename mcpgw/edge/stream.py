@@ -22,16 +22,22 @@ class EventStream(EventSourceResponse):
     values, ends a line in an event, so it is sent as a space.
     """
 
-    def __init__(self, *, keep_alive: Seconds, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keep_alive: Seconds,
+        headers: Mapping[str, str] | None = None,
+        send_timeout: Seconds = SEND_TIMEOUT,
+    ) -> None:
         super().__init__(
             headers=headers,
             sep="\n",
             allow_all_methods=True,
-            send_timeout=SEND_TIMEOUT,
+            send_timeout=send_timeout,
             ping_interval=keep_alive,
         )
         self.headers["Cache-Control"] = "no-cache, no-transform"
-        self._watchdog = Watchdog(self._abort_transport)
+        self._watchdog = Watchdog(self._abort_transport, send_timeout)
 
     async def send_message(self, message: bytes, *, event: str | None = None) -> None:
         """Send one message as one event.
@@ -86,7 +92,7 @@ class EventStream(EventSourceResponse):
             if self._watchdog.is_watching:
                 continue
             try:
-                async with asyncio.timeout(SEND_TIMEOUT):
+                async with asyncio.timeout(self._send_timeout):
                     await self.write(b": keep-alive\n\n")
             except TimeoutError:
                 self._abort_transport()
