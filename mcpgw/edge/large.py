@@ -120,11 +120,10 @@ class LargeResponse(web.StreamResponse):
     async def _write_slices(self, message: Large) -> None:
         watchdog = Watchdog(self._give_up, self._send_timeout)
         try:
-            with watchdog:
-                for part in message.slices():
-                    watchdog.write_begins()
-                    await self.write(part)
-                    await asyncio.sleep(0)  # for as long as the system takes it, writes do not wait
+            for part in message.slices():
+                watchdog.write_begins()
+                await self.write(part)
+                await asyncio.sleep(0)  # for as long as the system takes it, writes do not wait
         finally:
             watchdog.close()
 
