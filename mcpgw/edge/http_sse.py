@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from mcpgw.edge.context import CONTEXT, SERVED, Context
 from mcpgw.edge.ladder import read_initialize
+from mcpgw.edge.large import response_message
 from mcpgw.edge.legacy import find_session, hear
 from mcpgw.edge.reply import Settled, json_response, stream_to_end
 from mcpgw.edge.routes import Route
@@ -102,7 +103,7 @@ def _serve(request: web.Request, session: Session, message: Request, outbox: Out
 
     def deliver(settled: Settled | None) -> None:
         if settled is not None:
-            answer = dump_response(message.id, settled.outcome)
+            answer = response_message(message.id, settled.outcome)
             (outbox.put if outbox.is_full else outbox.answer)(answer)
 
     if message.method == INITIALIZE and not session.introduce(read_initialize(message)):

@@ -120,7 +120,7 @@ class Outbox:
         """Whether so much waits that nothing more should be added, not even an answer."""
         return self._size > self._limit
 
-    def put(self, message: bytes) -> None:
+    def put(self, message: Message) -> None:
         """Add a message; when there is no room, give the reader up instead."""
         if self._closed:
             return
