@@ -95,31 +95,41 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Sign a response just before its headers go out."""
-    headers = response.headers
     if (request_id := request.get(REQUEST_ID)) is None:
         return
-    headers["X-Request-Id"] = request_id
-    headers["Server"] = "mcpgw"
     context = request.app[CONTEXT]
+    ours = {"X-Request-Id": request_id, "Server": "mcpgw"}
     if context.config.instance_headers:
-        _name_instance(response, request[SERVED])
+        ours |= _instance_headers(request[SERVED])
     origin = request.headers.get("Origin")
     if origin is not None and not context.policy.refuses_origin(origin):
-        headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
-        headers["Vary"] = "Origin"
-        if request.method == "OPTIONS":
-            headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
-            headers["Access-Control-Allow-Headers"] = _allowed_headers(request)
-            headers["Access-Control-Max-Age"] = "7200"
+        ours |= _cors_headers(request, origin)
+    response.headers.update(ours)
 
 
-def _name_instance(response: web.StreamResponse, served: Served) -> None:
-    if served.server is not None:
-        response.headers["Mcpgw-Server"] = served.server
-    if served.instance is not None:
-        response.headers["Mcpgw-Instance"] = served.instance
-        response.headers["Mcpgw-Queue-Ms"] = str(round(served.queued * 1000))
+def _instance_headers(served: Served) -> dict[str, str]:
+    if served.server is None:
+        return {}
+    if served.instance is None:
+        return {"Mcpgw-Server": served.server}
+    return {
+        "Mcpgw-Server": served.server,
+        "Mcpgw-Instance": served.instance,
+        "Mcpgw-Queue-Ms": str(round(served.queued * 1000)),
+    }
+
+
+def _cors_headers(request: web.Request, origin: str) -> dict[str, str]:
+    headers = {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": EXPOSED_HEADERS,
+        "Vary": "Origin",
+    }
+    if request.method == "OPTIONS":
+        headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+        headers["Access-Control-Allow-Headers"] = _allowed_headers(request)
+        headers["Access-Control-Max-Age"] = "7200"
+    return headers
 
 
 def _allowed_headers(request: web.Request) -> str:

@@ -91,6 +91,7 @@ class ServerLink:
         self._instance: Instance | None = None
         self._overflow = False
         self._outgoing: list[bytes] = []
+        self._turn: asyncio.Handle | None = None
         self.lost = asyncio.Event()
         """Set once the instance will never answer again."""
         self.exit: Exit | None = None
@@ -313,18 +314,25 @@ class ServerLink:
             self._queue(data)
 
     def _queue(self, data: bytes) -> None:
-        """Write at the end of this turn of the loop, with whatever else is to be written then.
+        """Write the first message of a turn of the loop at once, and the others at its end.
 
-        So the calls of one turn cost one system call, and wake the server once.
+        So the first is not delayed, and many cost two system calls and wake the server twice.
         """
-        self._outgoing.append(data)
-        if len(self._outgoing) == 1:
-            self._loop.call_soon(self._flush)
+        if self._turn is not None:
+            self._outgoing.append(data)
+            return
+        self._turn = self._loop.call_soon(self._flush)
+        self._write(data)
 
     def _flush(self) -> None:
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        if data and self._instance is not None:
+        self._turn = None
+        if self._outgoing:
+            data = b"".join(self._outgoing)
+            self._outgoing.clear()
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._instance is not None:
             with suppress(ServerFailed):  # its receiver hears of the end, and fails the calls
                 self._instance.write(data)
 
