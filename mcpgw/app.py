@@ -53,29 +53,41 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
         )
         app = build_app(context)
         async with listening(app, config.listen.host, config.listen.port) as listener:
-            _tell_doubts(config)
-            log.info(
-                "gateway.started",
-                version=__version__,
-                url=listener.url,
-                port=listener.port,
-                tools=list(config.tools),
-            )
+            _announce(config, listener)
             if ready is not None:
                 ready(listener)
             await stop.wait()
-            log.info("gateway.stopping", grace_s=config.shutdown_grace)
-            await listener.close()
-            for outbox in tuple(context.streams):
-                outbox.close()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(fleet.drain(config.shutdown_grace))
-                    group.create_task(sessions.drain(config.shutdown_grace))
-            finally:  # a second signal cuts the grace short; who waits is told all the same
-                fleet.abandon()
-            await sessions.drain(LAST_WORDS)
+            await _drain(context, listener)
     log.info("gateway.stopped")
+
+
+def _announce(config: Config, listener: Listener) -> None:
+    for spec in config.tools.values():
+        for reason in doubts(config, spec):
+            log.warning("server.doubted", server=spec.name, reason=reason)
+    log.info(
+        "gateway.started",
+        version=__version__,
+        url=listener.url,
+        port=listener.port,
+        tools=list(config.tools),
+    )
+
+
+async def _drain(context: Context, listener: Listener) -> None:
+    """Take nothing new, let what is in flight end, and tell whoever still waits."""
+    grace = context.config.shutdown_grace
+    log.info("gateway.stopping", grace_s=grace)
+    await listener.close()
+    for outbox in tuple(context.streams):
+        outbox.close()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(context.fleet.drain(grace))
+            group.create_task(context.sessions.drain(grace))
+    finally:  # a second signal cuts the grace short; who waits is told all the same
+        context.fleet.abandon()
+    await context.sessions.drain(LAST_WORDS)
 
 
 def run(config: Config) -> int:
@@ -104,12 +116,6 @@ async def _until_signalled(config: Config) -> int:
         log.warning("gateway.stopped", reason="a second signal cut the grace short")
         return 1
     return 0
-
-
-def _tell_doubts(config: Config) -> None:
-    for spec in config.tools.values():
-        for reason in doubts(config, spec):
-            log.warning("server.doubted", server=spec.name, reason=reason)
 
 
 def _calm_collector() -> None:
