@@ -77,8 +77,7 @@ def find_command(
     hint = f"; {_INSTALL[cmd]}" if cmd in _INSTALL else _split_hint(cmd)
     raise _failed(
         spec,
-        f"the program {cmd!r} was found neither on PATH ({_search_path(spec, own)}) "
-        f"nor in tools_root ({tools_root}){hint}",
+        f"the program {cmd!r} was found neither on PATH nor in tools_root ({tools_root}){hint}",
     )
 
 
