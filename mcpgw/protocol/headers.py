@@ -1,4 +1,4 @@
-"""The `Mcp-*` headers of 2026-07-28: reading, writing, comparing with the body.
+"""The `Mcp-*` headers of 2026-07-28: what their values stand for.
 
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 """
@@ -30,10 +30,3 @@ def decode_value(value: str) -> str:
         return base64.b64decode(encoded[1], validate=True).decode()
     except ValueError:  # not base64, not UTF-8, or not even ASCII
         raise BadHeader("its =?base64?...?= content does not decode to UTF-8") from None
-
-
-def encode_value(text: str) -> str:
-    """The header value for `text`; encoded when it is not plain or could be mistaken."""
-    if text.isprintable() and _PLAIN.fullmatch(text) and not _ENCODED.fullmatch(text):
-        return text
-    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="

@@ -25,8 +25,6 @@ class Revision:
 
     date: str
     era: Era
-    disconnect_cancels: bool = False
-    """Whether closing the HTTP response stream cancels the request (MUST / SHOULD NOT)."""
     batches: bool = False
     """Whether a body may be an array of messages."""
 
@@ -38,7 +36,7 @@ REVISIONS: Final[Mapping[str, Revision]] = {
         Revision("2025-03-26", Era.LEGACY, batches=True),
         Revision("2025-06-18", Era.LEGACY),
         Revision("2025-11-25", Era.LEGACY),
-        Revision("2026-07-28", Era.MODERN, disconnect_cancels=True),
+        Revision("2026-07-28", Era.MODERN),
     )
 }
 """Oldest first. Revisions are members of this table, never compared as strings."""

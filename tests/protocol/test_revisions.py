@@ -21,7 +21,6 @@ def test_anything_else_is_answered_with_the_newest_legacy_one(date: str | None) 
 
 def test_what_differs_between_revisions() -> None:
     assert [date for date, row in REVISIONS.items() if row.batches] == ["2025-03-26"]
-    assert [date for date, row in REVISIONS.items() if row.disconnect_cancels] == ["2026-07-28"]
     assert tuple(date for date in REVISIONS if legacy_revision(date)) == LEGACY
 
 
