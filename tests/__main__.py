@@ -102,7 +102,7 @@ def _make_venv(venv: Path, python: Path) -> None:
 
 def _dev_requirements() -> list[str]:
     if DEV_LOCK.exists():
-        return ["--require-hashes", "-r", str(DEV_LOCK)]
+        return ["--no-deps", "--require-hashes", "-r", str(DEV_LOCK)]
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     lines = config["options"]["install_requires"] + config["options.extras_require"]["dev"]

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections import Counter
 from functools import cache
 from typing import Final
 
@@ -22,6 +23,9 @@ IS_LINUX: Final = sys.platform.startswith("linux")
 
 REAP_EVERY: Final = Seconds(5)
 """How often to look for adopted processes that have ended."""
+
+_LOOKS_AT_HIDDEN: Final = 50
+"""How often to look at a process that shows no environment before it counts as a stranger."""
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -62,10 +66,12 @@ class Leftovers:
         self._leader = leader
         self._family = {leader}
         self._known: set[int] = set()
+        self._looks: Counter[int] = Counter()
+        self._undecided = False
         self._told: set[tuple[int, int]] = set()
 
     def find(self) -> bool:
-        """Whether any are alive; those that are not get reaped."""
+        """Whether any are alive, or may be: ask again; those that are not get reaped."""
         if not adopt_orphans():
             return _signalled(self._leader, 0)
         while candidates := self._candidates():
@@ -73,7 +79,7 @@ class Leftovers:
             if self._known:
                 return True
             # Those just reaped may have left theirs to us.
-        return False
+        return self._undecided
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the groups of those found last, to each group once."""
@@ -85,6 +91,7 @@ class Leftovers:
                 _signalled(group, number)
 
     def _candidates(self) -> list[int]:
+        self._undecided = False
         adopted = (pid for pid in procfs.children() if pid not in _started)
         return [pid for pid in adopted if self._belongs(pid)]
 
@@ -98,6 +105,10 @@ class Leftovers:
                 return False
             # The dead have no environment any more, but still an id and a session.
             self._family |= {pid, status.session}
+        elif not found and not status.ended and self._looks[pid] < _LOOKS_AT_HIDDEN:
+            # It may be changing programs just now, which hides its environment for a moment.
+            self._looks[pid] += 1
+            self._undecided = True
         return not self._family.isdisjoint({pid, status.session})
 
 

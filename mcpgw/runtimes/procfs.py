@@ -53,8 +53,8 @@ def status(pid: int) -> Status | None:
 
 def environment(pid: int) -> dict[bytes, bytes]:
     """Give the environment a process was started with; empty if it is dead or hidden from us."""
-    pairs = (entry.partition(b"=") for entry in _read(f"{_PROC}/{pid}/environ").split(b"\0"))
-    return {name: value for name, _, value in pairs}
+    entries = _read(f"{_PROC}/{pid}/environ").split(b"\0")
+    return {name: value for name, _, value in (entry.partition(b"=") for entry in entries) if name}
 
 
 def children() -> list[int]:

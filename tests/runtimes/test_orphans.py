@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import structlog
@@ -36,6 +37,20 @@ async def test_a_stop_ends_descendants_wherever_they_moved(
     assert receiver.exit.code == 0
     assert scene.alive() == []
     assert set(procfs.children()) == before
+
+
+async def test_a_descendant_is_found_while_it_changes_programs(
+    runtime: NativeRuntime, scene: Scene, tmp_path: Path
+) -> None:
+    """Between two programs a process shows no environment; this one is always between two."""
+    restless = tmp_path / "restless.sh"
+    restless.write_text('exec sh "$0"')
+    for _ in range(20):
+        async with runtime.start(
+            scene.shell(f"setsid -f sh {restless}; echo up; cat"), receiver := Recorder()
+        ):
+            await receiver.received(b"up")
+        assert scene.alive() == []
 
 
 async def test_a_daemon_forked_twice_ends_with_its_instance(

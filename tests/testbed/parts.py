@@ -99,7 +99,8 @@ def _make_python(lock: str) -> Callable[[Path], None]:
         _run([sys.executable, "-m", "venv", "--without-pip", str(place)])
         pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python"), "install"]
         quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-        _run([*pip, *quiet, "--require-hashes", "-r", str(LOCKS / lock)])
+        # The lock is complete. Left to resolve, pip takes a newer release for `name[extra]`.
+        _run([*pip, *quiet, "--no-deps", "--require-hashes", "-r", str(LOCKS / lock)])
 
     return make
 
