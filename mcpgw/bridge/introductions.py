@@ -17,15 +17,24 @@ from mcpgw.protocol.revisions import NEWEST_MODERN, Era
 _LISTS: Final = ("tools", "prompts", "resources")
 
 
-def discover_result(server: ServerFacts) -> Raw:
-    """What `server/discover` is answered with.
+def carries_logs(server: ServerFacts, *, alone: bool) -> bool:
+    """Whether log messages can reach the client they are for; `alone`, if it shares no instance.
+
+    Those of a modern server belong to a request that asked for them. Those of a legacy
+    server name nobody, so they are for whoever is alone with it.
+    """
+    return "logging" in server.capabilities and (alone or server.era is Era.MODERN)
+
+
+def discover_result(server: ServerFacts, *, alone: bool) -> Raw:
+    """What `server/discover` is answered with; `alone`, if no two clients share an instance.
 
     Spec: https://modelcontextprotocol.io/specification/2026-07-28/server/discover
     """
     result: dict[str, object] = {
         "resultType": "complete",
         "supportedVersions": [NEWEST_MODERN.date],
-        "capabilities": encode(_advertised(server, Era.MODERN, list_changed=False)),
+        "capabilities": encode(_advertised(server, Era.MODERN, list_changed=False, alone=alone)),
         "ttlMs": 0,
         "cacheScope": "private",
     }
@@ -36,15 +45,18 @@ def discover_result(server: ServerFacts) -> Raw:
     return encode(result)
 
 
-def initialize_result(server: ServerFacts, client: ClientFacts, name: str) -> Raw:
+def initialize_result(server: ServerFacts, client: ClientFacts, name: str, *, alone: bool) -> Raw:
     """What `initialize` is answered with; `name` stands in for a server that gave none.
+
+    `alone`, if the session shares its instance with nobody.
 
     Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle
     """
     list_changed = server.era is Era.LEGACY
+    capabilities = _advertised(server, Era.LEGACY, list_changed=list_changed, alone=alone)
     result: dict[str, object] = {
         "protocolVersion": client.revision.date,
-        "capabilities": encode(_advertised(server, Era.LEGACY, list_changed=list_changed)),
+        "capabilities": encode(capabilities),
         "serverInfo": server.info or {"name": name, "version": "unknown"},
     }
     if server.instructions is not None:
@@ -52,13 +64,13 @@ def initialize_result(server: ServerFacts, client: ClientFacts, name: str) -> Ra
     return encode(result)
 
 
-def _advertised(server: ServerFacts, era: Era, *, list_changed: bool) -> Fields:
-    """The server's capabilities less what does not cross: subscriptions, logging, tasks."""
+def _advertised(server: ServerFacts, era: Era, *, list_changed: bool, alone: bool) -> Fields:
+    """The server's capabilities less what does not cross: subscriptions and tasks."""
     kept: Fields = {}
     for name, raw in server.capabilities.items():
         if name in _LISTS:
             kept[name] = _list_capability(raw, list_changed=list_changed)
-        elif name == "completions":
+        elif name == "completions" or (name == "logging" and carries_logs(server, alone=alone)):
             kept[name] = raw
         elif name == "extensions" and era is server.era is Era.MODERN:
             extensions = object_or_empty(raw)

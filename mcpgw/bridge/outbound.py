@@ -23,9 +23,15 @@ _TOKEN_STARTS: Final = frozenset(bytes([byte]) for byte in b'"-0123456789')
 
 
 def to_server(
-    request: Request, client: ClientFacts, server: ServerFacts, opened: Opened | None = None
+    request: Request,
+    client: ClientFacts,
+    server: ServerFacts,
+    opened: Opened | None = None,
+    log_level: str | None = None,
 ) -> Outbound:
     """What to send for `request`; `opened` are its parameters, if they were opened already.
+
+    `log_level` is what a modern server is told of the log messages its client wants.
 
     Raises:
         UnknownMethod: The method means nothing in the server's era.
@@ -39,7 +45,10 @@ def to_server(
     if request.method == "tools/call" and client.era is Era.LEGACY:
         params.pop("task", None)  # who never offered tasks MUST answer as if it were not there
     if server.era is Era.MODERN:
-        return Outbound(request.method, params, _modern_meta(given, client), token)
+        modern = _modern_meta(given, client)
+        if log_level is not None:
+            modern[meta.LOG_LEVEL] = encode(log_level)
+        return Outbound(request.method, params, modern, token)
     if client.era is Era.MODERN:
         given = _without_envelope(given)
         for key in ("inputResponses", "requestState"):  # we never issued any

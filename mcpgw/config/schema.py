@@ -118,6 +118,9 @@ class Timeouts(_Frozen):
     call_max: Deadline = Seconds(3600)
     """How long a request may take in all, progress or not."""
 
+    input: Deadline = Seconds(600)
+    """How long a question of the server's to the user may stay unanswered."""
+
     stop: Duration = Seconds(5)
     """How long an instance may take to exit after its stdin closes, before SIGTERM."""
 
@@ -261,6 +264,10 @@ class ServerSpec(_Frozen):
     protocol: ProtocolChoice = ProtocolChoice.AUTO
     """Which era the server is spoken to in: `auto` finds out, `legacy` and `modern` pin it."""
 
+    interactive: bool = True
+    """Whether the server may ask the user (elicitation, sampling, roots). A legacy server that
+    may works on one call at a time in each instance, since its questions name no call."""
+
     timeouts: Timeouts = Timeouts()
     """Deadlines."""
 
@@ -311,6 +318,9 @@ class Limits(_Frozen):
 
     stream_buffer: Size = Bytes(MIB)
     """How many bytes may wait for a slow reader of one event stream before it is dropped."""
+
+    suspended: Count = 256
+    """How many calls of 2026-07-28 clients may wait for an answer of their user at once."""
 
     in_flight_per_session: Count = 256
     """How many requests one legacy session may have in flight."""

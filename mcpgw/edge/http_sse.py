@@ -23,6 +23,7 @@ from mcpgw.gateway.server import RunningServer
 from mcpgw.gateway.sessions import Session
 from mcpgw.protocol import codes
 from mcpgw.protocol.client import ClientFacts
+from mcpgw.protocol.logging import MESSAGE
 from mcpgw.protocol.messages import (
     InvalidMessage,
     Notification,
@@ -51,6 +52,10 @@ class StreamReply:
     def progress(self, params: Raw) -> None:
         """See `ReplyChannel.progress`."""
         self._outbox.put(dump_notification(PROGRESS, params))
+
+    def log(self, params: Raw) -> None:
+        """See `ReplyChannel.log`."""
+        self._outbox.put(dump_notification(MESSAGE, params))
 
 
 async def open_stream(

@@ -18,7 +18,9 @@ from mcpgw.gateway.exchange import Exchange
 from mcpgw.gateway.server import RunningServer
 from mcpgw.lifecycle.base import Owner
 from mcpgw.protocol import codes
+from mcpgw.protocol.logging import read_level
 from mcpgw.protocol.messages import Failure, failure
+from mcpgw.protocol.meta import LOG_LEVEL
 from mcpgw.protocol.methods import DISCOVER
 
 ANONYMOUS: Final = Owner("anonymous")
@@ -48,7 +50,11 @@ async def _settle(
         if rung.request.method == DISCOVER:
             outcome = await server.discover(ANONYMOUS)
         else:
-            exchange = Exchange(rung.request, rung.client, ANONYMOUS, reply, rung.opened)
+            wanted = rung.opened.meta.get(LOG_LEVEL)
+            level = read_level(wanted)
+            if wanted is not None and level is None:
+                return Settled(failure(codes.INVALID_PARAMS, f"{LOG_LEVEL} is not a log level"))
+            exchange = Exchange(rung.request, rung.client, ANONYMOUS, reply, rung.opened, level)
             outcome = await server.serve(exchange)
     except GatewayError as exc:
         report(server, rung.request, exc)

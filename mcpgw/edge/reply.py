@@ -11,6 +11,7 @@ from mcpgw.edge.accept import Accepts
 from mcpgw.edge.context import CONTEXT, SERVED, Context, Served
 from mcpgw.edge.large import Large, LargeResponse, Message, response_message
 from mcpgw.edge.stream import EventStream, Outbox
+from mcpgw.protocol.logging import MESSAGE
 from mcpgw.protocol.messages import Outcome, dump_notification, dump_response
 from mcpgw.protocol.methods import PROGRESS
 from mcpgw.units import Seconds
@@ -54,6 +55,11 @@ class PostReply:
         """See `ReplyChannel.progress`."""
         if self._accepts.sse:
             self._open().put(dump_notification(PROGRESS, params))
+
+    def log(self, params: Raw) -> None:
+        """See `ReplyChannel.log`."""
+        if self._accepts.sse:
+            self._open().put(dump_notification(MESSAGE, params))
 
     async def finish(self, id: bytes, settled: Settled) -> web.StreamResponse:
         """Send the answer, and end the response with it."""

@@ -26,7 +26,14 @@ def begin(session: Session, message: Request, reply: ReplyChannel) -> Work:
     Raises:
         GatewayError: It is not taken on.
     """
-    exchange = Exchange(message, session.client, session.owner, reply, affinity=session.id)
+    exchange = Exchange(
+        message,
+        session.client,
+        session.owner,
+        reply,
+        log_level=session.log_level,
+        affinity=session.id,
+    )
     return session.start(exchange)
 
 

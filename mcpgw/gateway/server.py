@@ -3,23 +3,28 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from msgspec import Raw
+
 from mcpgw.bridge.inbound import to_client
-from mcpgw.bridge.introductions import discover_result, initialize_result
+from mcpgw.bridge.introductions import carries_logs, discover_result, initialize_result
 from mcpgw.bridge.mirroring import Mirrors
 from mcpgw.bridge.outbound import check_method, to_server
 from mcpgw.config.schema import Mode, Per, ServerSpec
 from mcpgw.errors import StartFailed
 from mcpgw.gateway.exchange import Exchange
 from mcpgw.lifecycle.base import Lease, Owner
-from mcpgw.lifecycle.link import Patience, ServerLink
+from mcpgw.lifecycle.link import OnLog, Patience, ServerLink
 from mcpgw.lifecycle.modes import limits_for
 from mcpgw.lifecycle.opening import ServerOpener
 from mcpgw.lifecycle.pool import Pool, open_pool
 from mcpgw.lifecycle.states import SlotState
 from mcpgw.protocol.client import ClientFacts
+from mcpgw.protocol.connection import Outbound
 from mcpgw.protocol.handshake import ServerFacts
+from mcpgw.protocol.logging import SET_LEVEL, is_wanted
 from mcpgw.protocol.messages import Notification, Outcome, Result
 from mcpgw.protocol.methods import LIST_CHANGED
+from mcpgw.protocol.rawjson import encode
 from mcpgw.protocol.revisions import Era
 from mcpgw.runtimes.base import Runtime
 
@@ -61,7 +66,8 @@ class RunningServer:
         Raises:
             GatewayError: The server is not known yet and could not be started.
         """
-        return Result(discover_result(await self._facts(owner)))
+        alone = self.spec.mode is Mode.LAUNCHER
+        return Result(discover_result(await self._facts(owner), alone=alone))
 
     async def initialize(self, client: ClientFacts, owner: Owner) -> Outcome:
         """The answer to a legacy client's `initialize`; it never reaches an instance.
@@ -69,7 +75,15 @@ class RunningServer:
         Raises:
             GatewayError: The server is not known yet and could not be started.
         """
-        return Result(initialize_result(await self._facts(owner), client, self.name))
+        facts = await self._facts(owner)
+        alone = self.instance_per_session
+        return Result(initialize_result(facts, client, self.name, alone=alone))
+
+    @property
+    def carries_logs(self) -> bool:
+        """Whether log messages reach the sessions that ask for them, as far as is known."""
+        facts = self._opener.facts
+        return facts is not None and carries_logs(facts, alone=self.instance_per_session)
 
     async def serve(self, exchange: Exchange) -> Outcome:
         """Have an instance answer.
@@ -93,14 +107,46 @@ class RunningServer:
         """Have the instance of a lease answer. See `serve`."""
         link = lease.member
         facts = _facts_of(link)
-        outbound = to_server(exchange.request, exchange.client, facts, exchange.opened)
+        level = exchange.log_level
+        outbound = to_server(exchange.request, exchange.client, facts, exchange.opened, level)
         exchange.reply.served_by(link.label, lease.queued)
         on_progress = exchange.reply.progress if outbound.token is not None else None
-        outcome = await link.call(outbound, self._patience, on_progress)
+        on_log = await self._prepare_logs(link, facts, exchange) if level is not None else None
+        outcome = await link.call(outbound, self._patience, on_progress, on_log)
         answer = to_client(outcome, exchange.request.method, exchange.client, facts)
         if exchange.request.method == "tools/list" and isinstance(answer, Result):
             return self._learn(answer, exchange.client)
         return answer
+
+    async def set_level(self, link: ServerLink, level: str) -> Outcome:
+        """Tell a legacy instance that serves one client only which log messages are wanted.
+
+        Raises:
+            GatewayError: It did not answer.
+        """
+        params = {"level": encode(level)}
+        return await link.call(Outbound(SET_LEVEL, params, {}), self._patience)
+
+    async def _prepare_logs(
+        self, link: ServerLink, facts: ServerFacts, exchange: Exchange
+    ) -> OnLog | None:
+        """Who hears the log messages of an exchange whose client asked for some.
+
+        None where they could be anybody's: those of a shared legacy instance.
+        """
+        level = exchange.log_level
+        modern_client = exchange.client.era is Era.MODERN
+        alone = self.spec.mode is Mode.LAUNCHER if modern_client else self.instance_per_session
+        if level is None or not carries_logs(facts, alone=alone):
+            return None
+        if facts.era is Era.LEGACY and modern_client:
+            await self.set_level(link, level)
+
+        def on_log(params: Raw) -> None:
+            if is_wanted(params, level):
+                exchange.reply.log(params)
+
+        return on_log
 
     def _learn(self, listed: Result, client: ClientFacts) -> Result:
         value = self.mirrors.learn(listed.value)

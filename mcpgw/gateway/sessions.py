@@ -20,9 +20,21 @@ from mcpgw.gateway.exchange import Exchange
 from mcpgw.gateway.server import RunningServer
 from mcpgw.lifecycle.base import Lease, Owner
 from mcpgw.lifecycle.link import ServerLink
+from mcpgw.protocol import codes
 from mcpgw.protocol.client import ClientFacts
-from mcpgw.protocol.messages import EMPTY, Notification, Outcome, Result, id_key
+from mcpgw.protocol.logging import MESSAGE, SET_LEVEL, is_wanted, read_level
+from mcpgw.protocol.messages import (
+    EMPTY,
+    Notification,
+    Outcome,
+    Request,
+    Result,
+    failure,
+    id_key,
+)
 from mcpgw.protocol.methods import INITIALIZE, LIST_CHANGED, PING
+from mcpgw.protocol.rawjson import object_or_empty
+from mcpgw.protocol.revisions import Era
 from mcpgw.units import Seconds
 
 log = structlog.get_logger(__name__)
@@ -66,6 +78,8 @@ class Session:
         self._seen = asyncio.get_running_loop().time()
         self._ended = False
         self._introduced = False
+        self.log_level: str | None = None
+        """The least severe log messages the client asked for; None if it asked for none."""
 
     def introduce(self, client: ClientFacts) -> bool:
         """Learn who the client is, where its session began before it said so; only once."""
@@ -125,7 +139,10 @@ class Session:
 
     def notify(self, notification: Notification) -> None:
         """Hear a notification of the server's; only what was advertised reaches the client."""
-        if self._listener is not None and notification.method in LIST_CHANGED:
+        if self._listener is None:
+            return
+        logs = notification.method == MESSAGE and is_wanted(notification.params, self.log_level)
+        if logs or notification.method in LIST_CHANGED:
             self._listener.deliver(notification)
 
     @contextmanager
@@ -172,11 +189,32 @@ class Session:
                 return Result(EMPTY)
             if exchange.request.method == INITIALIZE:
                 return await self.initialize()
+            if exchange.request.method == SET_LEVEL and self.server.carries_logs:
+                return await self._set_level(exchange.request)
             if self.server.instance_per_session:
                 return await self.server.serve_with(await self._own_instance(), exchange)
             return await self.server.serve(exchange)
         except GatewayError as exc:
             return exc
+
+    async def _set_level(self, request: Request) -> Outcome:
+        """Note which log messages the client wants, and tell an instance that is its own.
+
+        A modern server is told with every request instead.
+        """
+        level = read_level(object_or_empty(request.params).get("level"))
+        if level is None:
+            return failure(codes.INVALID_PARAMS, "params.level is not one of the eight log levels")
+        self.log_level = level
+        if self.server.instance_per_session:
+            return await self._tell_level(await self._own_instance(), level)
+        return Result(EMPTY)
+
+    async def _tell_level(self, lease: Lease[ServerLink], level: str) -> Outcome:
+        facts = lease.member.facts
+        if facts is None or facts.era is Era.MODERN:
+            return Result(EMPTY)
+        return await self.server.set_level(lease.member, level)
 
     async def _own_instance(self) -> Lease[ServerLink]:
         """The session's own instance, started when first needed and again after a loss."""
@@ -191,6 +229,8 @@ class Session:
                 lease = await self._held.enter_async_context(self.server.lease(self.owner))
                 lease.member.on_notification = self.notify  # nobody else shares it
                 self._lease = lease
+                if self.log_level is not None:  # the one before it was told, this one was not
+                    await self._tell_level(lease, self.log_level)
             return lease
 
 

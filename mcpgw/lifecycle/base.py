@@ -29,6 +29,10 @@ class Member(Protocol):
     def exit(self) -> Exit | None:
         """Why, once `lost` is set."""
 
+    @property
+    def unfit(self) -> bool:
+        """Whether nobody new should be served by it, though it may work still."""
+
 
 M = TypeVar("M", bound=Member)
 M_co = TypeVar("M_co", bound=Member, covariant=True)
@@ -49,12 +53,13 @@ class Lifecycle(Protocol[M_co]):
     """Decides which instance serves a request, and when that instance lives."""
 
     def lease(
-        self, owner: Owner, *, affinity: str | None = None
+        self, owner: Owner, *, affinity: str | None = None, guest: bool = False
     ) -> AbstractAsyncContextManager[Lease[M_co]]:
         """Hold the right to use one ready instance for the length of the block.
 
         `affinity` names something that prefers one instance, such as a session: the
-        instance that served it last is chosen again when it can be.
+        instance that served it last is chosen again when it can be; or it is the label of
+        that instance. A `guest` takes up no room: it may use an instance that is full.
 
         Raises:
             StartFailed: No instance could be made ready.

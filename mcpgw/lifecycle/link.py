@@ -8,15 +8,14 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from math import inf
-from typing import Final, TypeAlias
+from typing import Final
 
 import structlog
-from msgspec import Raw
 
 from mcpgw.config.schema import ServerSpec
 from mcpgw.errors import DeadlineExceeded, InstanceExited, LineTooLong, ServerFailed, ShuttingDown
+from mcpgw.lifecycle.calls import DEAF, Call, Ear, OnNotification, Patience, only
 from mcpgw.protocol import codes
 from mcpgw.protocol.connection import (
     Answered,
@@ -27,52 +26,31 @@ from mcpgw.protocol.connection import (
     Notified,
     Outbound,
     Progressed,
+    Published,
     ServerConnection,
     WireId,
+    Withdrawn,
 )
 from mcpgw.protocol.framing import LineOverflow
 from mcpgw.protocol.handshake import ServerFacts
-from mcpgw.protocol.messages import EMPTY, Notification, Outcome, Request, Result, failure
-from mcpgw.protocol.methods import INITIALIZE, PING
+from mcpgw.protocol.logging import MESSAGE
+from mcpgw.protocol.messages import (
+    EMPTY,
+    Notification,
+    Outcome,
+    Request,
+    Result,
+    failure,
+    id_key,
+)
+from mcpgw.protocol.methods import INITIALIZE, LISTEN, PING
 from mcpgw.protocol.revisions import Era
 from mcpgw.runtimes.base import Exit, Instance, Runtime
-from mcpgw.units import Seconds
 
 log = structlog.get_logger(__name__)
 
-OnProgress: TypeAlias = Callable[[Raw], None]
-OnNotification: TypeAlias = Callable[[Notification], None]
-
 _NOISE_SHOWN: Final = 200
 """How many bytes of a line that is no message are logged: enough to recognise a banner."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for one answer."""
-
-    quiet: Seconds
-    """Without an answer or progress."""
-    total: Seconds
-    """In all."""
-
-
-@dataclass(slots=True)
-class _Call:
-    """One request on the pipe."""
-
-    answer: asyncio.Future[Outcome]
-    method: str
-    patience: Patience
-    on_progress: OnProgress | None
-    started: float
-    heard: float
-    sent: bool = False
-
-    @property
-    def due(self) -> float:
-        """When patience ends, if nothing more is heard (loop clock)."""
-        return min(self.heard + self.patience.quiet, self.started + self.patience.total)
 
 
 class ServerLink:
@@ -85,13 +63,16 @@ class ServerLink:
             max_line=spec.limits.line, token_prefix=secrets.token_hex(8)
         )
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[WireId, _Call] = {}
+        self._calls: dict[WireId, Call] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._instance: Instance | None = None
         self._overflow = False
         self._outgoing: list[bytes] = []
         self._turn: asyncio.Handle | None = None
+        self._logs_astray = False
+        self.unfit = False
+        """Whether what it says could be taken for somebody else's, so that nobody should get it."""
         self.lost = asyncio.Event()
         """Set once the instance will never answer again."""
         self.exit: Exit | None = None
@@ -100,6 +81,10 @@ class ServerLink:
         """What the server said in its handshake; set by whoever made the link ready."""
         self.on_notification: OnNotification | None = None
         """Who hears notifications that name no request."""
+        self.on_question: Callable[[Request], None] | None = None
+        """Who hears questions that name no request, if everything is for one client."""
+        self.on_withdrawn: Callable[[bytes], None] | None = None
+        """Who hears that such a question needs no answer any more."""
 
     @property
     def label(self) -> str:
@@ -111,12 +96,11 @@ class ServerLink:
         """How many requests await an answer."""
         return len(self._calls)
 
-    async def call(
-        self, outbound: Outbound, patience: Patience, on_progress: OnProgress | None = None
-    ) -> Outcome:
+    async def call(self, outbound: Outbound, patience: Patience, ear: Ear = DEAF) -> Outcome:
         """Send a request and wait for its answer.
 
-        If the caller is cancelled or out of time, the server is told to stop.
+        If the caller is cancelled or out of time, the server is told to stop. `ear` hears
+        what can only be meant for this request.
 
         Raises:
             InstanceExited: The instance went away first.
@@ -125,13 +109,22 @@ class ServerLink:
         """
         instance = self._alive()
         wire_id, data = self._connection.send_request(outbound)
-        call = self._register(wire_id, outbound.method, patience, on_progress)
+        now = self._loop.time()
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        call = Call(wire_id, answer, outbound.method, patience, ear, now, now)
+        self._calls[wire_id] = call
+        self._wake_by(call.due)
         try:
             await self._send(instance, data, call)
             return await call.answer
         finally:
             del self._calls[wire_id]
             self._withdraw(wire_id, call)
+
+    def respond(self, request: Request, outcome: Outcome) -> None:
+        """Answer a question of the server's; silently dropped if the instance is gone."""
+        self._closed(id_key(request.id))
+        self._tell(self._connection.send_response(request, outcome))
 
     def abandon(self) -> None:
         """Fail every call under way, since the gateway stops; the server is told to stop each."""
@@ -163,23 +156,14 @@ class ServerLink:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _register(
-        self, wire_id: WireId, method: str, patience: Patience, on_progress: OnProgress | None
-    ) -> _Call:
-        now = self._loop.time()
-        call = _Call(self._loop.create_future(), method, patience, on_progress, now, now)
-        self._calls[wire_id] = call
-        self._wake_by(now + patience.quiet)
-        return call
-
-    async def _send(self, instance: Instance, data: bytes, call: _Call) -> None:
+    async def _send(self, instance: Instance, data: bytes, call: Call) -> None:
         """Write when the pipe has room; the call's own deadline bounds the wait."""
         if instance.congested:
             await self._wait_for_room(instance, call)
         self._queue(data)
         call.sent = True
 
-    async def _wait_for_room(self, instance: Instance, call: _Call) -> None:
+    async def _wait_for_room(self, instance: Instance, call: Call) -> None:
         try:
             async with asyncio.timeout(call.patience.quiet):
                 await instance.drain()
@@ -189,9 +173,12 @@ class ServerLink:
                 f"{self._server!r} did not read {call.method} within {waited}"
             ) from None
 
-    def _withdraw(self, wire_id: WireId, call: _Call) -> None:
+    def _withdraw(self, wire_id: WireId, call: Call) -> None:
         """Forget a call that ended; unless the server answered it, tell the server to stop."""
         cancel = self._connection.send_cancel(wire_id, "the client gave up")
+        if cancel and call.sent:
+            self._logs_astray = self._logs_astray or call.ear.log is not None
+            self.unfit = self.unfit or call.ear.question is not None
         if not call.sent:
             if call.answer.done() and not call.answer.cancelled():
                 call.answer.exception()  # nobody came to read it
@@ -227,34 +214,88 @@ class ServerLink:
         elif isinstance(event, Progressed):
             call = self._calls[event.wire_id]
             call.heard = self._loop.time()
-            if call.on_progress is not None and not call.answer.done():
-                call.on_progress(event.params)
+            if call.ear.progress is not None and not call.answer.done():
+                call.ear.progress(event.params)
+        elif isinstance(event, Published):
+            call = self._calls[event.wire_id]
+            if call.ear.published is not None and not call.answer.done():
+                call.ear.published(event.notification)
         elif isinstance(event, Notified):
-            if self.on_notification is not None:
-                self.on_notification(event.notification)
+            self._hear(event.notification)
         elif isinstance(event, Asked):
-            self._refuse_question(event.request)
+            self._asked(event.request)
+        elif isinstance(event, Withdrawn):
+            self._withdrawn(event.id)
         else:
             self._report(event)
 
-    def _refuse_question(self, request: Request) -> None:
-        """Answer a server's request: on a shared pipe nobody can tell whom it is for.
+    def _hear(self, notification: Notification) -> None:
+        if notification.method == MESSAGE and self._log_to_call(notification):
+            return
+        if self.on_notification is not None:
+            self.on_notification(notification)
+
+    def _log_to_call(self, notification: Notification) -> bool:
+        """Give a log message, which names no request, to the only request it can be from.
+
+        It can be from any that asked for messages, and from one that was given up too: a
+        server may log until it has read the cancellation.
+        """
+        call = only(call for call in self._calls.values() if call.ear.log is not None)
+        if call is None or call.ear.log is None or self._logs_astray or call.answer.done():
+            return False
+        if notification.params is not None:
+            call.ear.log(notification.params)
+        return True
+
+    def _asked(self, request: Request) -> None:
+        """Pass a question on to whom it can only be for; refuse it if that could be several.
 
         A modern server may not ask, and MUST NOT be answered.
         """
-        outcome: Outcome
         if self.facts is not None and self.facts.era is Era.MODERN:
             log.warning("instance.asked", instance=self.label, method=request.method, refused=True)
-            return
-        if request.method == PING:
-            outcome = Result(EMPTY)
-        else:
-            outcome = failure(
-                codes.METHOD_NOT_FOUND,
-                f"{request.method} was not declared by this client",
-            )
+        elif request.method == PING:
+            self._tell(self._connection.send_response(request, Result(EMPTY)))
+        elif not self._passed_on(request):
             log.info("instance.asked", instance=self.label, method=request.method, refused=True)
-        self._tell(self._connection.send_response(request, outcome))
+            text = f"nobody can be asked {request.method}: it belongs to no request of a client's"
+            error = failure(codes.METHOD_NOT_FOUND, text)
+            self._tell(self._connection.send_response(request, error))
+
+    def _passed_on(self, request: Request) -> bool:
+        """Whether somebody takes a question. One given up may still ask: then it's nobody's."""
+        asking = (call for call in self._calls.values() if call.ear.question is not None)
+        call = only(asking) if not self.unfit or self.on_question is not None else None
+        if call is not None and call.ear.question is not None and not call.answer.done():
+            call.questions.add(id_key(request.id))
+            call.ear.question(request)
+        elif self.on_question is not None:
+            self.on_question(request)
+        else:
+            return False
+        return True
+
+    def _withdrawn(self, id: bytes) -> None:
+        call = self._closed(id)
+        if call is not None and call.ear.withdrawn is not None:
+            call.ear.withdrawn(id)
+        elif call is None and self.on_withdrawn is not None:
+            self.on_withdrawn(id)
+        for other in self._calls.values():  # a modern server may end a subscription so
+            ends = other.method == LISTEN and b"%d" % other.wire_id == id
+            if ends and not other.answer.done():
+                other.answer.set_result(Result(EMPTY))
+
+    def _closed(self, id: bytes) -> Call | None:
+        """Note that a question is open no more; give the call that it was part of."""
+        for call in self._calls.values():
+            if id in call.questions:
+                call.questions.discard(id)
+                call.heard = self._loop.time()
+                self._wake_by(call.due)
+                return call
+        return None
 
     def _report(self, event: Late | Noise) -> None:
         if isinstance(event, Late):

@@ -1,5 +1,6 @@
 """The two lifecycles, as settings of one pool."""
 
+from dataclasses import replace
 from typing import Final
 
 from mcpgw.config.schema import Backoff, Mode, ServerSpec
@@ -11,9 +12,14 @@ SPARE_IDLE: Final = Seconds(30)
 it started. Long enough for that client to try again, short enough to cost nothing."""
 
 
-def limits_for(spec: ServerSpec) -> PoolLimits:
-    """Return the pool settings that make the lifecycle `spec` asks for."""
-    return _launcher(spec) if spec.mode is Mode.LAUNCHER else _daemon(spec)
+def limits_for(spec: ServerSpec, *, asking: bool = False) -> PoolLimits:
+    """Return the pool settings that make the lifecycle `spec` asks for.
+
+    Instances that may ask questions, which name no request, work on one request at a time
+    (`asking`).
+    """
+    limits = _launcher(spec) if spec.mode is Mode.LAUNCHER else _daemon(spec)
+    return replace(limits, max_in_flight=1) if asking else limits
 
 
 def _launcher(spec: ServerSpec) -> PoolLimits:

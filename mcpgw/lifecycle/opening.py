@@ -18,7 +18,9 @@ import structlog
 
 from mcpgw.config.schema import ProtocolChoice, ServerSpec
 from mcpgw.errors import DeadlineExceeded, ServerFailed, StartFailed
-from mcpgw.lifecycle.link import OnNotification, Patience, ServerLink, open_link
+from mcpgw.lifecycle.calls import OnNotification, Patience
+from mcpgw.lifecycle.capsets import PLAIN, Capset
+from mcpgw.lifecycle.link import ServerLink, open_link
 from mcpgw.protocol.handshake import (
     HandshakeFailed,
     ServerFacts,
@@ -69,14 +71,22 @@ class ServerOpener:
         self._probing = asyncio.Lock()
         self._known: _Known | None = None
         self._links: set[ServerLink] = set()
+        self._facts: dict[Capset, ServerFacts] = {}
         self.facts: ServerFacts | None = None
         """What the newest ready instance said about itself."""
+        self.on_ready: Callable[[ServerLink], None] | None = None
+        """Who hears of every instance that is ready."""
         self.on_notification: OnNotification | None = None
         """Who hears the instances' notifications that name no request."""
 
+    def facts_for(self, capset: Capset) -> ServerFacts | None:
+        """What such an instance said about itself, as far as one did."""
+        modern = self.facts is not None and self.facts.era is Era.MODERN
+        return self.facts if modern else self._facts.get(capset)
+
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[ServerLink]:
-        """A ready instance, for the length of the block.
+    async def open(self, capset: Capset = PLAIN) -> AsyncIterator[ServerLink]:
+        """A ready instance, for the length of the block; a legacy one is told of `capset`.
 
         Raises:
             StartFailed: On entry, when nothing is left running.
@@ -84,11 +94,13 @@ class ServerOpener:
         async with AsyncExitStack() as stack:
             started = time.monotonic()
             try:
-                link = await self._open_ready(stack)
+                link = await self._open_ready(stack, capset)
             except StartFailed:
                 self._known = None  # the wrong verdict may be why
                 raise
             self.facts = link.facts
+            if link.facts is not None:
+                self._facts[capset] = link.facts
             link.on_notification = self.on_notification
             log.info(
                 "instance.ready",
@@ -98,6 +110,8 @@ class ServerOpener:
                 duration_s=round(time.monotonic() - started, 3),
             )
             self._links.add(link)
+            if self.on_ready is not None:
+                self.on_ready(link)
             try:
                 yield link
             finally:
@@ -108,7 +122,7 @@ class ServerOpener:
         for link in self._links:
             link.abandon()
 
-    async def _open_ready(self, stack: AsyncExitStack) -> ServerLink:
+    async def _open_ready(self, stack: AsyncExitStack, capset: Capset) -> ServerLink:
         era = self._era()
         if era is None:
             async with self._probing:  # one probe at a time; the others profit from its verdict
@@ -117,7 +131,7 @@ class ServerOpener:
                         return link
                     era = Era.LEGACY
         try:
-            return await self._open_as(era, stack)
+            return await self._open_as(era, stack, capset)
         except _WrongEra:
             other = Era.LEGACY if era is Era.MODERN else Era.MODERN
             if self._spec.protocol is not ProtocolChoice.AUTO:
@@ -127,7 +141,7 @@ class ServerOpener:
                 ) from None
             self._learn(other, "proved")
         try:
-            return await self._open_as(other, stack)
+            return await self._open_as(other, stack, capset)
         except _WrongEra as exc:
             raise StartFailed(f"{self._spec.name!r} refused both handshakes: {exc}") from None
 
@@ -167,12 +181,14 @@ class ServerOpener:
         self._learn(Era.LEGACY, how)
         return None
 
-    async def _open_as(self, era: Era, stack: AsyncExitStack) -> ServerLink:
+    async def _open_as(self, era: Era, stack: AsyncExitStack, capset: Capset) -> ServerLink:
         async with AsyncExitStack() as attempt:
             link = await attempt.enter_async_context(open_link(self._spec, self._runtime))
-            shake = self._discover if era is Era.MODERN else self._initialize
+            modern = era is Era.MODERN
             try:
-                link.facts = await shake(link)
+                link.facts = await (
+                    self._discover(link) if modern else self._initialize(link, capset)
+                )
             except ServerFailed as exc:
                 raise StartFailed(str(exc), stderr=exc.stderr) from None
             except DeadlineExceeded as exc:
@@ -186,8 +202,9 @@ class ServerOpener:
             raise _WrongEra("server/discover was answered as by a legacy server")
         return self._read(read_discover, outcome)
 
-    async def _initialize(self, link: ServerLink) -> ServerFacts:
-        outcome = await link.call(initialize(), self._patience(self._spec.timeouts.start))
+    async def _initialize(self, link: ServerLink, capset: Capset) -> ServerFacts:
+        request = initialize(capset.capabilities)
+        outcome = await link.call(request, self._patience(self._spec.timeouts.start))
         if is_modern_refusal(outcome):
             raise _WrongEra("initialize was answered with an unsupported-version error")
         facts = self._read(read_initialize, outcome)

@@ -27,6 +27,10 @@ REFILL_AFTER: Final = Seconds(0.05)
 starts would compete with the one that answers, and make a warm call four times as long."""
 
 
+MAX_GUESTS: Final = 256
+"""How many leases that take up no room one instance may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
     """The settings of one pool."""
@@ -67,6 +71,8 @@ class Plan(Generic[M]):
     """Requests whose deadline is not after this instant are refused now: nothing will
     serve them in time."""
     wake_at: float = inf
+    short: bool = False
+    """Whether something waits for an instance that there is no place for."""
 
 
 def choose(slots: Sequence[Slot[M]], limits: PoolLimits) -> Slot[M] | None:
@@ -80,10 +86,20 @@ def choose(slots: Sequence[Slot[M]], limits: PoolLimits) -> Slot[M] | None:
 
 def has_room(slot: Slot[M], limits: PoolLimits) -> bool:
     """Whether the slot may be leased once more."""
+    return slot.in_flight - slot.guests < limits.max_in_flight and _is_open(slot, limits)
+
+
+def choose_host(slots: Sequence[Slot[M]], limits: PoolLimits) -> Slot[M] | None:
+    """Return the slot for one more guest: the fullest, whether or not it has room."""
+    hosts = [slot for slot in slots if _is_open(slot, limits) and slot.guests < MAX_GUESTS]
+    return max(hosts, key=lambda slot: slot.in_flight, default=None)
+
+
+def _is_open(slot: Slot[M], limits: PoolLimits) -> bool:
     return (
         slot.state is SlotState.READY
-        and slot.in_flight < limits.max_in_flight
         and (limits.max_leases is None or slot.served < limits.max_leases)
+        and not (slot.member is not None and slot.member.unfit)
     )
 
 
@@ -92,18 +108,20 @@ def room_of(limits: PoolLimits) -> int:
     return min(limits.max_in_flight, limits.max_leases or limits.max_in_flight)
 
 
-def plan(
+def plan(  # noqa: PLR0913 (what a plan follows from)
     slots: Sequence[Slot[M]],
     waiting: int,
     limits: PoolLimits,
     health: Health,
     now: float,
     *,
+    elsewhere: int = 0,
     shutting_down: bool = False,
 ) -> Plan[M]:
     """Decide what follows from the state of the pool after all that can be granted was.
 
-    `waiting` counts the requests no ready instance has room for.
+    `waiting` counts the requests no ready instance has room for; `elsewhere` the instances
+    outside this pool that the same limit counts.
     """
     over = [slot for slot in slots if _is_over(slot, limits, now, shutting_down)]
     ready = [slot for slot in slots if slot.state is SlotState.READY and slot not in over]
@@ -115,7 +133,8 @@ def plan(
     starting = sum(slot.state is SlotState.STARTING for slot in slots)
     needed, spare = _wanted(waiting, starting, len(ready) - len(idle), limits)
     start = _allowed(needed, spare, starting, limits, health, now)
-    start = max(0, min(start, limits.max - len(slots)))
+    wanted, room = start, limits.max - len(slots) - elsewhere
+    start = max(0, min(wanted, room))
     hopeless = not (starting or start or ready)
     return Plan(
         start=start,
@@ -127,6 +146,7 @@ def plan(
             _next_start(needed + spare - start, limits, health, now),
             _next_proof(ready, limits, health, now),
         ),
+        short=bool(waiting) and start < wanted,
     )
 
 
@@ -144,6 +164,8 @@ def _is_over(slot: Slot[M], limits: PoolLimits, now: float, shutting_down: bool)
 
 def _is_spent(slot: Slot[M], limits: PoolLimits, now: float) -> bool:
     if limits.max_leases is not None and slot.served >= limits.max_leases:
+        return True
+    if slot.member is not None and slot.member.unfit:
         return True
     return limits.max_age is not None and now >= slot.ready_at + limits.max_age
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
 from typing import Any, Generic
@@ -24,7 +24,16 @@ from mcpgw.lifecycle import refusals
 from mcpgw.lifecycle.affinity import Affinities
 from mcpgw.lifecycle.base import Lease, M, Opener, Owner
 from mcpgw.lifecycle.health import HEALTHY, after_failure, after_ready
-from mcpgw.lifecycle.plan import PoolLimits, choose, has_room, is_proven, plan, room_of
+from mcpgw.lifecycle.kin import ALONE, Kin
+from mcpgw.lifecycle.plan import (
+    PoolLimits,
+    choose,
+    choose_host,
+    has_room,
+    is_proven,
+    plan,
+    room_of,
+)
 from mcpgw.lifecycle.queue import FairQueue
 from mcpgw.lifecycle.slots import Slots
 from mcpgw.lifecycle.states import PoolState, Slot, SlotState, SlotView, Snapshot
@@ -47,7 +56,7 @@ async def open_pool(
     long as the slowest stop, and refuses whoever waits with `ShuttingDown`.
     """
     async with Tasks(f"pool:{name}") as tasks:
-        pool = Pool(name, limits, opener, jitter, tasks)
+        pool = Pool(name, limits, opener, jitter, tasks, ALONE)
         pool._settle()
         try:
             yield pool
@@ -60,6 +69,7 @@ class _Ticket(Generic[M]):
     """One request in the queue."""
 
     affinity: str | None
+    guest: bool
     deadline: float
     granted: asyncio.Future[Slot[M]]
 
@@ -74,8 +84,10 @@ class Pool(Generic[M]):
         opener: Opener[M],
         jitter: Callable[[], float],
         tasks: Tasks,
+        kin: Kin,
     ) -> None:
         self._name = name
+        self._kin = kin
         self._limits = limits
         self._jitter = jitter
         self._loop = asyncio.get_running_loop()
@@ -90,13 +102,15 @@ class Pool(Generic[M]):
         self._timer_at = inf
         self._watchers: list[asyncio.Future[None]] = []
 
-    def lease(self, owner: Owner, *, affinity: str | None = None) -> "_Leasing[M]":
+    def lease(
+        self, owner: Owner, *, affinity: str | None = None, guest: bool = False
+    ) -> "_Leasing[M]":
         """See `Lifecycle.lease`."""
-        return _Leasing(self, owner, affinity)
+        return _Leasing(self, owner, affinity, guest)
 
     async def drain(self, within: Seconds) -> None:
         """See `Lifecycle.drain`. Instances stop as soon as nobody uses them."""
-        self._shut_down()
+        self.shut_down()
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self.until(lambda now: not now.in_flight)
@@ -129,21 +143,23 @@ class Pool(Generic[M]):
     def __repr__(self) -> str:
         return f"<Pool {self.snapshot()}>"
 
-    def _take(self, affinity: str | None) -> Slot[M] | None:
+    def _take(self, affinity: str | None, guest: bool) -> Slot[M] | None:
         """Lease an instance at once if one is free and nobody waits."""
-        if self._queue:
+        if self._queue and not guest:
             return None
-        slot = self._pick(affinity)
+        slot = self._pick(affinity, guest)
         if slot is None or _is_lost(slot):
             return None
-        self._grant(slot, affinity)
+        self._grant(slot, affinity, guest)
         if self._limits.max_leases is not None and slot.served >= self._limits.max_leases:
             self._wake_by(self._loop.time() + self._limits.refill_after)
         elif self._watchers:
             self._notify()
         return slot
 
-    async def _wait(self, owner: Owner, affinity: str | None) -> tuple[Slot[M], Seconds]:
+    async def _wait(
+        self, owner: Owner, affinity: str | None, guest: bool
+    ) -> tuple[Slot[M], Seconds]:
         """Lease an instance when it is this request's turn; say how long that took."""
         if self._shutting_down:
             raise refusals.shutting_down(self._name)
@@ -151,7 +167,7 @@ class Pool(Generic[M]):
             raise refusals.queue_full(self._name, len(self._queue))
         now = self._loop.time()
         deadline = now + self._limits.queue_timeout
-        ticket = _Ticket[M](affinity, deadline, self._loop.create_future())
+        ticket = _Ticket[M](affinity, guest, deadline, self._loop.create_future())
         self._queue.push(owner, ticket)
         self._settle()
         try:
@@ -167,20 +183,22 @@ class Pool(Generic[M]):
         if self._queue.remove(ticket):
             self._notify()
         elif granted.done() and not granted.cancelled() and granted.exception() is None:
-            self._give_back(granted.result())
+            self._give_back(granted.result(), ticket.guest)
 
-    def _give_back(self, slot: Slot[M]) -> None:
+    def _give_back(self, slot: Slot[M], guest: bool) -> None:
         """Undo a lease that its holder never saw: the instance is as unused as before."""
         slot.served -= 1
         slot.in_flight -= 1
+        slot.guests -= guest
         if not slot.in_flight:
             slot.idle_since = self._loop.time()
         if slot.state is SlotState.DRAINING:  # if for another reason, the plan drains it again
             self._slots.move(slot, SlotState.READY)
         self._settle()
 
-    def _release(self, slot: Slot[M]) -> None:
+    def _release(self, slot: Slot[M], guest: bool) -> None:
         slot.in_flight -= 1
+        slot.guests -= guest
         slot.proven = slot.proven or not _is_lost(slot)
         if not slot.in_flight:
             slot.idle_since = self._loop.time()
@@ -190,17 +208,20 @@ class Pool(Generic[M]):
             self._settle()
         elif self._watchers:
             self._notify()
+        if not slot.in_flight:
+            self._kin.freed(self)
 
-    def _pick(self, affinity: str | None) -> Slot[M] | None:
+    def _pick(self, affinity: str | None, guest: bool) -> Slot[M] | None:
         if affinity is not None:
-            slot = self._affinities.get(affinity)
+            slot = self._affinities.get(affinity) or self._slots.labelled(affinity)
             if slot is not None and has_room(slot, self._limits):
                 return slot
-        return choose(self._slots, self._limits)
+        return (choose_host if guest else choose)(self._slots, self._limits)
 
-    def _grant(self, slot: Slot[M], affinity: str | None) -> None:
+    def _grant(self, slot: Slot[M], affinity: str | None, guest: bool) -> None:
         slot.in_flight += 1
         slot.served += 1
+        slot.guests += guest
         if affinity is not None:
             self._affinities.note(affinity, slot)
 
@@ -216,6 +237,7 @@ class Pool(Generic[M]):
             self._limits,
             self._health,
             now,
+            elsewhere=self._kin.elsewhere(self),
             shutting_down=self._shutting_down,
         )
         for slot in todo.drain:
@@ -224,6 +246,8 @@ class Pool(Generic[M]):
             self._slots.stop(slot)
         for _ in range(todo.start):
             self._slots.start(now)
+        if todo.short:
+            self._kin.make_room(self)
         if todo.refuse_until > now:
             self._refuse_hopeless(todo.refuse_until, now)
         self._wake_by(min(todo.wake_at, self._next_deadline(now)))
@@ -241,13 +265,19 @@ class Pool(Generic[M]):
 
     def _serve(self) -> None:
         while self._queue and choose(self._slots, self._limits) is not None:
-            ticket = self._queue.pop()
-            if ticket.granted.done():
-                continue  # cancelled, and about to leave
-            slot = self._pick(ticket.affinity)
-            assert slot is not None
-            self._grant(slot, ticket.affinity)
-            ticket.granted.set_result(slot)
+            self._serve_ticket(self._queue.pop())
+        for ticket in [ticket for ticket in self._queue if ticket.guest]:
+            if choose_host(self._slots, self._limits) is not None:
+                self._queue.remove(ticket)
+                self._serve_ticket(ticket)
+
+    def _serve_ticket(self, ticket: _Ticket[M]) -> None:
+        if ticket.granted.done():
+            return  # cancelled, and about to leave
+        slot = self._pick(ticket.affinity, ticket.guest)
+        assert slot is not None
+        self._grant(slot, ticket.affinity, ticket.guest)
+        ticket.granted.set_result(slot)
 
     def _expire(self, now: float) -> None:
         """Refuse whoever waited too long for an instance to come free.
@@ -311,6 +341,7 @@ class Pool(Generic[M]):
             self._fail(slot, failure, self._loop.time())
             self._answer_start_failure(failure)
         self._settle()
+        self._kin.freed(self)
 
     def _lost(self, slot: Slot[M], now: float) -> None:
         # The end of one that serves its last lease says nothing about the next one.
@@ -349,21 +380,60 @@ class Pool(Generic[M]):
             for ticket in list(self._queue):
                 self._refuse(ticket, refusals.retold(failure, wait))
 
-    def _shut_down(self) -> None:
+    def shut_down(self) -> None:
+        """Take no new work, and refuse whoever waits."""
         self._shutting_down = True
         for ticket in list(self._queue):
             self._refuse(ticket, refusals.shutting_down(self._name))
         self._settle()
 
+    @property
+    def size(self) -> int:
+        """How many instances there are, those that start and stop included."""
+        return len(self._slots)
+
+    @property
+    def is_stopping_one(self) -> bool:
+        """Whether the place of an instance will be free soon."""
+        return any(slot.state is SlotState.STOPPING for slot in self._slots)
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._queue)
+
+    def idle_since(self) -> float:
+        """Since when the instance that idles for longest has done so; inf if none does."""
+        return min((s.idle_since for s in self._slots if _is_idle(s)), default=inf)
+
+    def shed(self) -> None:
+        """Stop the instance that idles for longest."""
+        idle = [slot for slot in self._slots if _is_idle(slot)]
+        self._slots.stop(min(idle, key=lambda slot: slot.idle_since))
+
+    def keep(self, count: int) -> None:
+        """Have so many instances ready even if nobody asks."""
+        self._limits = replace(self._limits, keep=count)
+        if not self._closed:
+            self._settle()
+
+    def look_again(self) -> None:
+        """Decide anew, since something changed outside."""
+        self._settle()
+
     def close(self) -> None:
         """Stop every instance, even those in use; leaving `open_pool` waits for that."""
-        self._shut_down()
+        self.shut_down()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for slot in list(self._slots):
             if slot.state in (SlotState.READY, SlotState.DRAINING):
                 self._slots.stop(slot)
+
+
+def _is_idle(slot: Slot[M]) -> bool:
+    return slot.state is SlotState.READY and not slot.in_flight
 
 
 def _is_lost(slot: Slot[M]) -> bool:
@@ -373,23 +443,24 @@ def _is_lost(slot: Slot[M]) -> bool:
 class _Leasing(Generic[M]):
     """The block in which a lease is held. A class, since it is entered for every request."""
 
-    __slots__ = ("_affinity", "_owner", "_pool", "_slot")
+    __slots__ = ("_affinity", "_guest", "_owner", "_pool", "_slot")
 
     _slot: Slot[M]
 
-    def __init__(self, pool: Pool[M], owner: Owner, affinity: str | None) -> None:
+    def __init__(self, pool: Pool[M], owner: Owner, affinity: str | None, guest: bool) -> None:
         self._pool = pool
+        self._guest = guest
         self._owner = owner
         self._affinity = affinity
 
     async def __aenter__(self) -> Lease[M]:
-        slot = self._pool._take(self._affinity)
+        slot = self._pool._take(self._affinity, self._guest)
         queued = Seconds(0)
         if slot is None:
-            slot, queued = await self._pool._wait(self._owner, self._affinity)
+            slot, queued = await self._pool._wait(self._owner, self._affinity, self._guest)
         self._slot = slot
         assert slot.member is not None
         return Lease(slot.member, queued)
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        self._pool._release(self._slot)
+        self._pool._release(self._slot, self._guest)

@@ -61,6 +61,10 @@ class Slots(Sequence[Slot[M]], Generic[M]):
     def __getitem__(self, index: int | slice) -> Slot[M] | Sequence[Slot[M]]:
         return self._slots[index]
 
+    def labelled(self, label: str) -> Slot[M] | None:
+        """Return the slot whose instance has that label."""
+        return next((slot for slot in self._slots if slot.label == label), None)
+
     def start(self, now: float) -> None:
         """Take a place and start an instance in it."""
         self._count += 1

@@ -70,6 +70,8 @@ class Slot(Generic[M]):
     """Leases held now."""
     served: int = 0
     """Leases granted in all."""
+    guests: int = 0
+    """How many of the leases held now take up no room."""
     ready_at: float = inf
     idle_since: float = inf
     proven: bool = False

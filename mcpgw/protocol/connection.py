@@ -21,11 +21,12 @@ from mcpgw.protocol.messages import (
     dump_notification,
     dump_request,
     dump_response,
+    id_key,
     parse,
     parse_batch,
 )
-from mcpgw.protocol.meta import PROGRESS_TOKEN
-from mcpgw.protocol.methods import CANCELLED, PROGRESS
+from mcpgw.protocol.meta import PROGRESS_TOKEN, SUBSCRIPTION_ID, meta_of
+from mcpgw.protocol.methods import CANCELLED, LISTEN, PROGRESS
 from mcpgw.protocol.rawjson import Fields, decode_text, encode, object_or_empty
 from mcpgw.units import Bytes
 
@@ -76,6 +77,20 @@ class Asked(Struct, frozen=True, gc=False):
     request: Request
 
 
+class Withdrawn(Struct, frozen=True, gc=False):
+    """The server wants no answer to a request of its own any more."""
+
+    id: bytes
+    """The id of that request, as `id_key` has it."""
+
+
+class Published(Struct, frozen=True, gc=False):
+    """The server sent what the subscription `wire_id` is for (modern revisions only)."""
+
+    wire_id: WireId
+    notification: Notification
+
+
 class Late(Struct, frozen=True, gc=False):
     """An answer to nothing we wait for: cancelled, timed out, or never asked."""
 
@@ -89,7 +104,7 @@ class Noise(Struct, frozen=True, gc=False):
     reason: str
 
 
-Event: TypeAlias = Answered | Progressed | Notified | Asked | Late | Noise
+Event: TypeAlias = Answered | Progressed | Notified | Asked | Withdrawn | Published | Late | Noise
 
 
 class ServerConnection:
@@ -103,6 +118,7 @@ class ServerConnection:
         self._lines = LineDecoder(max_line)
         self._last_id = 0
         self._pending: dict[WireId, Raw | None] = {}
+        self._subscriptions: set[WireId] = set()
         self._prefix = token_prefix + "-"
         self._started = False
 
@@ -116,6 +132,8 @@ class ServerConnection:
         self._last_id += 1
         wire_id = WireId(self._last_id)
         self._pending[wire_id] = outbound.token
+        if outbound.method == LISTEN:
+            self._subscriptions.add(wire_id)
         params, meta = outbound.params, outbound.meta
         if outbound.token is not None:
             meta = {**meta, PROGRESS_TOKEN: encode(f"{self._prefix}{wire_id}")}
@@ -128,7 +146,7 @@ class ServerConnection:
         """Forget `wire_id`; return the cancellation to write, or nothing if already answered."""
         if wire_id not in self._pending:
             return b""
-        del self._pending[wire_id]
+        self._forget(wire_id)
         params = encode({"requestId": wire_id, "reason": reason})
         return dump_notification(CANCELLED, params) + b"\n"
 
@@ -177,15 +195,30 @@ class ServerConnection:
             return Asked(message)
         if message.method == PROGRESS:
             return self._progressed(message)
-        return Notified(message)
+        if message.method == CANCELLED:
+            id = object_or_empty(message.params).get("requestId")
+            return Withdrawn(id_key(bytes(id or b"")))
+        return self._notified(message)
+
+    def _notified(self, notification: Notification) -> Event:
+        if self._subscriptions:
+            named = meta_of(object_or_empty(notification.params)).get(SUBSCRIPTION_ID)
+            wire_id = _wire_id(bytes(named)) if named is not None else None
+            if wire_id is not None and wire_id in self._subscriptions:
+                return Published(wire_id, notification)
+        return Notified(notification)
 
     def _answered(self, response: Response) -> Event:
         id = response.id or b""
         wire_id = _wire_id(id)
         if wire_id is None or wire_id not in self._pending:
             return Late(id)
-        del self._pending[wire_id]
+        self._forget(wire_id)
         return Answered(wire_id, response.outcome)
+
+    def _forget(self, wire_id: WireId) -> None:
+        del self._pending[wire_id]
+        self._subscriptions.discard(wire_id)
 
     def _progressed(self, notification: Notification) -> Event:
         params = object_or_empty(notification.params)

@@ -68,15 +68,15 @@ def discover() -> Outbound:
     return Outbound(DISCOVER, {}, envelope(Raw(b"{}"), None))
 
 
-def initialize() -> Outbound:
-    """Open a legacy server as the gateway itself, without client capabilities.
+def initialize(capabilities: Fields) -> Outbound:
+    """Open a legacy server as the gateway itself, with some clients' capabilities.
 
-    A server so initialised may not send sampling, elicitation or roots requests, which
-    name no call and could not be attributed on a shared pipe.
+    A server that is told of none may not send sampling, elicitation or roots requests,
+    which name no call and could not be attributed on a shared pipe.
     """
     params = {
         "protocolVersion": encode(NEWEST_LEGACY.date),
-        "capabilities": Raw(b"{}"),
+        "capabilities": encode(capabilities),
         "clientInfo": GATEWAY_INFO,
     }
     return Outbound(INITIALIZE, params, {})

@@ -9,6 +9,9 @@ from typing import Final
 INITIALIZE: Final = "initialize"
 DISCOVER: Final = "server/discover"
 PING: Final = "ping"
+LISTEN: Final = "subscriptions/listen"
+SUBSCRIBE: Final = "resources/subscribe"
+UNSUBSCRIBE: Final = "resources/unsubscribe"
 
 CANCELLED: Final = "notifications/cancelled"
 PROGRESS: Final = "notifications/progress"
@@ -27,6 +30,10 @@ RELAYED: Final = frozenset(
     }
 )
 """Known to every era, and carried from any client to any server."""
+
+ASKING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""While it works on one of these a server may have questions.
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr"""
 
 NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """The parameter that `Mcp-Name` mirrors."""
@@ -51,7 +58,7 @@ LEGACY_ONLY: Final = frozenset(
 
 NOT_BRIDGED: Final = frozenset(
     {
-        "logging/setLevel",
+        "logging/setLevel",  # but where a session answers it
         "resources/subscribe",
         "resources/unsubscribe",
         "subscriptions/listen",

@@ -27,14 +27,18 @@ class Revision:
     era: Era
     batches: bool = False
     """Whether a body may be an array of messages."""
+    elicits: bool = True
+    """Whether a server may ask the user to fill in a form."""
+    visits: bool = True
+    """Whether it may ask the user to open a page, too."""
 
 
 REVISIONS: Final[Mapping[str, Revision]] = {
     row.date: row
     for row in (
-        Revision("2024-11-05", Era.LEGACY),
-        Revision("2025-03-26", Era.LEGACY, batches=True),
-        Revision("2025-06-18", Era.LEGACY),
+        Revision("2024-11-05", Era.LEGACY, elicits=False, visits=False),
+        Revision("2025-03-26", Era.LEGACY, batches=True, elicits=False, visits=False),
+        Revision("2025-06-18", Era.LEGACY, visits=False),
         Revision("2025-11-25", Era.LEGACY),
         Revision("2026-07-28", Era.MODERN),
     )

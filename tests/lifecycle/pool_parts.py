@@ -51,6 +51,7 @@ class Program:
     process: asyncio.subprocess.Process
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     exit: Exit | None = None
+    unfit: bool = False
 
     async def echo(self, text: bytes) -> bytes:
         assert self.process.stdin is not None

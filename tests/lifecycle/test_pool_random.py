@@ -99,6 +99,7 @@ class Member:
         self.label = label
         self.lost = asyncio.Event()
         self.exit: Exit | None = None
+        self.unfit = False
         self.in_use = 0
         self.uses = 0
 
