@@ -10,6 +10,7 @@ GatewayError
     DuplicateId            the id is already in flight in this session
     SessionLimit           too many sessions
     QueueFull              too many requests wait for this server
+    TooManySuspended       too many calls wait for their users
   Unavailable            we cannot serve this request now
     StartFailed            an instance could not be started or did not become ready
     QueueTimeout           no instance came free in time
@@ -18,7 +19,6 @@ GatewayError
     InstanceExited         it exited with requests in flight
     LineTooLong            it wrote a line beyond the limit
     ProtocolViolation      it wrote something that is not MCP
-    AskedForInput          it wants to ask the user something
   DeadlineExceeded       no response before the request's deadline
 
 Exceptions carry facts, never status codes: `mcpgw.edge.wire_errors` is the one
@@ -80,6 +80,12 @@ class QueueFull(Refused):
     retry_after = Seconds(1)
 
 
+class TooManySuspended(Refused):
+    """As many calls wait for their users' answers as the configuration allows."""
+
+    retry_after = Seconds(30)
+
+
 class Unavailable(GatewayError):
     """The request is fine, but cannot be served now."""
 
@@ -129,10 +135,6 @@ class LineTooLong(ServerFailed):
 
 class ProtocolViolation(ServerFailed):
     """The instance answered with something that is not MCP."""
-
-
-class AskedForInput(ServerFailed):
-    """The server wants to ask the user something, which does not cross the gateway yet."""
 
 
 class DeadlineExceeded(GatewayError):

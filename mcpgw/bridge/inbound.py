@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from mcpgw.errors import AskedForInput, ProtocolViolation
+from mcpgw.errors import ProtocolViolation
 from mcpgw.protocol import codes, meta
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.handshake import ServerFacts
@@ -42,7 +42,6 @@ def to_client(outcome: Outcome, method: str, client: ClientFacts, server: Server
 
     Raises:
         ProtocolViolation: The result is of a kind that was not asked for.
-        AskedForInput: The server has a question, which the gateway does not carry.
     """
     if isinstance(outcome, Failure):
         return _failure_to_client(outcome, client, server)
@@ -119,12 +118,8 @@ def _check_complete(value: Raw) -> None:
     if b'"resultType"' not in bytes(value):
         return
     kind = decode_text(_opened(value).get("resultType", COMPLETE))
-    if kind == "input_required":
-        raise AskedForInput(
-            "the server asks for input from the user, which this gateway does not carry yet"
-        )
     if kind != "complete":
-        raise ProtocolViolation(f"the server sent a result of the unknown type {kind!r}")
+        raise ProtocolViolation(f"the server sent a result of the type {kind!r}, not asked for")
 
 
 def _failure_to_client(outcome: Failure, client: ClientFacts, server: ServerFacts) -> Failure:

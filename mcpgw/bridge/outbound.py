@@ -12,6 +12,7 @@ from mcpgw.protocol.handshake import ServerFacts, envelope
 from mcpgw.protocol.messages import Request
 from mcpgw.protocol.meta import Opened, open_params
 from mcpgw.protocol.methods import LEGACY_ONLY, NOT_BRIDGED, RELAYED
+from mcpgw.protocol.questions import INVITING, inviting
 from mcpgw.protocol.rawjson import Fields, encode, first_byte, object_or_empty
 from mcpgw.protocol.revisions import Era
 
@@ -28,10 +29,13 @@ def to_server(
     server: ServerFacts,
     opened: Opened | None = None,
     log_level: str | None = None,
+    *,
+    asks: bool = True,
 ) -> Outbound:
     """What to send for `request`; `opened` are its parameters, if they were opened already.
 
-    `log_level` is what a modern server is told of the log messages its client wants.
+    `log_level` is what a modern server is told of the log messages its client wants;
+    `asks` says whether it may ask the client's user.
 
     Raises:
         UnknownMethod: The method means nothing in the server's era.
@@ -45,13 +49,13 @@ def to_server(
     if request.method == "tools/call" and client.era is Era.LEGACY:
         params.pop("task", None)  # who never offered tasks MUST answer as if it were not there
     if server.era is Era.MODERN:
-        modern = _modern_meta(given, client)
+        modern = _modern_meta(given, client, asks=asks)
         if log_level is not None:
             modern[meta.LOG_LEVEL] = encode(log_level)
         return Outbound(request.method, params, modern, token)
     if client.era is Era.MODERN:
         given = _without_envelope(given)
-        for key in ("inputResponses", "requestState"):  # we never issued any
+        for key in ("inputResponses", "requestState"):  # the gateway's own business
             params.pop(key, None)
     return Outbound(request.method, params, given, token)
 
@@ -73,17 +77,22 @@ def check_method(method: str, client: ClientFacts, server: ServerFacts | None = 
         raise UnknownMethod(f"method {method!r} is unknown to this server")
 
 
-def upstream_capabilities(client: ClientFacts) -> Raw:
+def upstream_capabilities(client: ClientFacts, *, asks: bool) -> Raw:
     """The client capabilities to declare to a modern server: only what the gateway can keep.
 
-    Sampling, elicitation and roots are not carried, so they are not declared, and a
-    server that needs one answers with the specification's own error.
+    A server that needs more answers with the specification's own error.
     """
-    if client.era is not Era.MODERN:
-        return Raw(b"{}")
-    extensions = object_or_empty(client.capabilities.get("extensions"))
-    extensions.pop(TASKS, None)
-    return encode({"extensions": encode(extensions)} if extensions else {})
+    kept: Fields = {}
+    if client.era is Era.MODERN:
+        kept = {k: v for k, v in client.capabilities.items() if asks or k not in INVITING}
+        extensions = object_or_empty(client.capabilities.get("extensions"))
+        extensions.pop(TASKS, None)
+        kept.pop("extensions", None)
+        if extensions:
+            kept["extensions"] = encode(extensions)
+    elif asks:
+        kept = inviting(client)
+    return encode(kept)
 
 
 def _legal_token(token: Raw | None) -> Raw | None:
@@ -91,8 +100,9 @@ def _legal_token(token: Raw | None) -> Raw | None:
     return token if token is not None and first_byte(token) in _TOKEN_STARTS else None
 
 
-def _modern_meta(given: Fields, client: ClientFacts) -> Fields:
-    return {**_without_envelope(given), **envelope(upstream_capabilities(client), client.info)}
+def _modern_meta(given: Fields, client: ClientFacts, *, asks: bool) -> Fields:
+    capabilities = upstream_capabilities(client, asks=asks)
+    return {**_without_envelope(given), **envelope(capabilities, client.info)}
 
 
 def _without_envelope(given: Fields) -> Fields:

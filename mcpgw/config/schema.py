@@ -264,9 +264,11 @@ class ServerSpec(_Frozen):
     protocol: ProtocolChoice = ProtocolChoice.AUTO
     """Which era the server is spoken to in: `auto` finds out, `legacy` and `modern` pin it."""
 
-    interactive: bool = True
+    interactive: bool | None = None
     """Whether the server may ask the user (elicitation, sampling, roots). A legacy server that
-    may works on one call at a time in each instance, since its questions name no call."""
+    may works on one call at a time in each instance, since its questions name no call, and
+    clients that can be asked different things get different instances. So null means yes, but
+    for a legacy server with `daemon: {max: 1}`."""
 
     timeouts: Timeouts = Timeouts()
     """Deadlines."""
@@ -282,6 +284,18 @@ class ServerSpec(_Frozen):
 
     queue: Queue = Queue()
     """Where requests wait for an instance."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a modern server may ask the user."""
+        return self.interactive is not False
+
+    @property
+    def asks_as_legacy(self) -> bool:
+        """Whether a legacy server may."""
+        if self.interactive is not None:
+            return self.interactive
+        return self.mode is Mode.LAUNCHER or self.daemon.max > 1
 
 
 class Listen(_Frozen):

@@ -8,7 +8,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from msgspec import Raw
 
 from mcpgw.edge.context import CONTEXT, SERVED, Context
 from mcpgw.edge.ladder import read_initialize
@@ -23,17 +22,14 @@ from mcpgw.gateway.server import RunningServer
 from mcpgw.gateway.sessions import Session
 from mcpgw.protocol import codes
 from mcpgw.protocol.client import ClientFacts
-from mcpgw.protocol.logging import MESSAGE
 from mcpgw.protocol.messages import (
     InvalidMessage,
-    Notification,
     Request,
-    dump_notification,
     dump_response,
     failure,
     parse,
 )
-from mcpgw.protocol.methods import INITIALIZE, PROGRESS
+from mcpgw.protocol.methods import INITIALIZE
 from mcpgw.protocol.revisions import LEGACY
 from mcpgw.units import Seconds
 
@@ -49,13 +45,14 @@ class StreamReply:
     def served_by(self, instance: str, queued: Seconds) -> None:
         """See `ReplyChannel.served_by`; the stream's headers are long sent."""
 
-    def progress(self, params: Raw) -> None:
-        """See `ReplyChannel.progress`."""
-        self._outbox.put(dump_notification(PROGRESS, params))
+    @property
+    def streams(self) -> bool:
+        """See `ReplyChannel.streams`."""
+        return True
 
-    def log(self, params: Raw) -> None:
-        """See `ReplyChannel.log`."""
-        self._outbox.put(dump_notification(MESSAGE, params))
+    def send(self, message: bytes) -> None:
+        """See `ReplyChannel.send`."""
+        self._outbox.put(message)
 
 
 async def open_stream(
@@ -65,14 +62,10 @@ async def open_stream(
     context = request.app[CONTEXT]
     session = context.sessions.open(server, ClientFacts(LEGACY[0]))
     outbox = Outbox(context.config.limits.stream_buffer)
-
-    def deliver(notification: Notification) -> None:
-        outbox.put(dump_notification(notification.method, notification.params))
-
     stream = EventStream(keep_alive=context.config.keep_alive)
     context.sse[session.id] = outbox
     try:
-        with session.listening(deliver, outbox.close):
+        with session.listening(outbox.put, outbox.close):
             await stream.prepare(request)
             endpoint = f"{_endpoint(context, request, route)}?{SESSION_QUERY}={session.id}"
             await stream.send_message(endpoint.encode(), event="endpoint")

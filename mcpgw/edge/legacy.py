@@ -22,7 +22,7 @@ from mcpgw.protocol.messages import (
     Notification,
     Outcome,
     Request,
-    dump_notification,
+    Response,
     dump_response,
     failure,
     parse,
@@ -109,11 +109,7 @@ async def get_stream(request: web.Request, server: RunningServer) -> web.StreamR
     context = request.app[CONTEXT]
     session = find_session(context, server, request.headers[SESSION_HEADER])
     outbox = Outbox(context.config.limits.stream_buffer)
-
-    def deliver(notification: Notification) -> None:
-        outbox.put(dump_notification(notification.method, notification.params))
-
-    with session.listening(deliver, outbox.close):
+    with session.listening(outbox.put, outbox.close):
         stream = EventStream(keep_alive=context.config.keep_alive)
         context.streams.add(outbox)
         try:
@@ -143,8 +139,10 @@ def find_session(context: Context, server: RunningServer, id: str) -> Session:
 
 
 def hear(session: Session, message: Message) -> None:
-    """Take a message that is not answered. Only a cancellation means something here."""
-    if isinstance(message, Notification) and message.method == CANCELLED:
+    """Take a message that is not answered: the answer to a question, or a cancellation."""
+    if isinstance(message, Response):
+        session.answer(message)
+    elif isinstance(message, Notification) and message.method == CANCELLED:
         id = object_or_empty(message.params).get("requestId")
         if id is not None:
             session.cancel(bytes(id))

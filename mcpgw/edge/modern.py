@@ -48,7 +48,7 @@ async def _settle(
             return Settled(failure(codes.HEADER_MISMATCH, refusal), 400)
     try:
         if rung.request.method == DISCOVER:
-            outcome = await server.discover(ANONYMOUS)
+            outcome = await server.discover(rung.client, ANONYMOUS)
         else:
             wanted = rung.opened.meta.get(LOG_LEVEL)
             level = read_level(wanted)

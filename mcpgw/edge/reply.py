@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from aiohttp import web
-from msgspec import Raw
 
 from mcpgw.edge.accept import Accepts
 from mcpgw.edge.context import CONTEXT, SERVED, Context, Served
 from mcpgw.edge.large import Large, LargeResponse, Message, response_message
 from mcpgw.edge.stream import EventStream, Outbox
-from mcpgw.protocol.logging import MESSAGE
-from mcpgw.protocol.messages import Outcome, dump_notification, dump_response
-from mcpgw.protocol.methods import PROGRESS
+from mcpgw.protocol.messages import Outcome, dump_response
 from mcpgw.units import Seconds
 
 
@@ -51,15 +48,15 @@ class PostReply:
         served: Served = self._request[SERVED]
         served.instance, served.queued = instance, queued
 
-    def progress(self, params: Raw) -> None:
-        """See `ReplyChannel.progress`."""
-        if self._accepts.sse:
-            self._open().put(dump_notification(PROGRESS, params))
+    @property
+    def streams(self) -> bool:
+        """See `ReplyChannel.streams`."""
+        return self._accepts.sse
 
-    def log(self, params: Raw) -> None:
-        """See `ReplyChannel.log`."""
+    def send(self, message: bytes) -> None:
+        """See `ReplyChannel.send`."""
         if self._accepts.sse:
-            self._open().put(dump_notification(MESSAGE, params))
+            self._open().put(message)
 
     async def finish(self, id: bytes, settled: Settled) -> web.StreamResponse:
         """Send the answer, and end the response with it."""

@@ -1,6 +1,7 @@
 """How an exchange of a session is begun, and what becomes of its end."""
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import structlog
@@ -31,8 +32,10 @@ def begin(session: Session, message: Request, reply: ReplyChannel) -> Work:
         session.client,
         session.owner,
         reply,
-        log_level=session.log_level,
+        log_level=session.wanted_logs,
         affinity=session.id,
+        ask=partial(session.ask, reply),
+        tell=session.notify,
     )
     return session.start(exchange)
 

@@ -42,6 +42,7 @@ WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.DuplicateId: WireError(400, codes.INVALID_REQUEST),
     errors.SessionLimit: WireError(429, -31004),
     errors.QueueFull: WireError(429, -31005),
+    errors.TooManySuspended: WireError(429, -31007),
     errors.StartFailed: WireError(
         503, -31010, "the server could not be started; the gateway's log says why"
     ),
@@ -50,7 +51,6 @@ WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.InstanceExited: WireError(200, -31020),
     errors.LineTooLong: WireError(200, -31021),
     errors.ProtocolViolation: WireError(200, -31022),
-    errors.AskedForInput: WireError(200, -31023),
     errors.DeadlineExceeded: WireError(200, -31030),
 }
 

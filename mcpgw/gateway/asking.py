@@ -13,16 +13,18 @@ from mcpgw.gateway.exchange import Ask
 from mcpgw.lifecycle.link import ServerLink
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.messages import (
+    EMPTY,
     Outcome,
     Request,
     RequestId,
     Response,
+    Result,
     dump_notification,
     dump_request,
     id_key,
 )
 from mcpgw.protocol.methods import CANCELLED
-from mcpgw.protocol.questions import asked_plainly, is_answer, refusal, unanswered
+from mcpgw.protocol.questions import is_answer, refusal, unanswered, without_token
 from mcpgw.protocol.rawjson import encode
 from mcpgw.units import Seconds
 
@@ -34,11 +36,10 @@ Send: TypeAlias = Callable[[bytes], None]
 class Questions:
     """The questions to one client that it has not answered yet."""
 
-    def __init__(self, patience: Seconds) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
         self._open: dict[bytes, asyncio.Future[Outcome]] = {}
 
-    async def ask(self, send: Send, method: str, params: Raw) -> Outcome:
+    async def ask(self, send: Send, method: str, params: Raw, patience: Seconds) -> Outcome:
         """Send a question and wait for its answer, or for what stands in for one.
 
         If it is cancelled or out of time, the client is told.
@@ -48,8 +49,8 @@ class Questions:
         self._open[id_key(id)] = answer
         try:
             send(dump_request(id, method, params).rstrip(b"\n"))
-            async with asyncio.timeout(self._patience):
-                return await answer
+            async with asyncio.timeout(patience):
+                outcome = await answer
         except TimeoutError:
             return unanswered(method, "the user did not answer in time")
         finally:
@@ -57,6 +58,9 @@ class Questions:
             if not answer.done() or answer.cancelled():
                 told = encode({"requestId": Raw(id), "reason": "no answer is needed any more"})
                 send(dump_notification(CANCELLED, told))
+        if isinstance(outcome, Result) and not is_answer(method, outcome.value):
+            return unanswered(method, "the client's answer has not the shape of one")
+        return outcome
 
     def answer(self, response: Response) -> None:
         """Take a client's response; one to nothing that is open is ignored."""
@@ -91,8 +95,8 @@ class Relay:
             log.info("question.refused", instance=self._link.label, method=request.method)
             self._link.respond(request, refused)
             return
-        key = id_key(request.id)
-        self._open[key] = self._tasks.start(self._carry(request), name=request.method)
+        task = self._tasks.start(self._carry(request), name=request.method)
+        self._open[id_key(request.id)] = task
 
     def withdrawn(self, id: bytes) -> None:
         """Learn that the server needs no answer any more."""
@@ -102,28 +106,7 @@ class Relay:
     async def _carry(self, request: Request) -> None:
         outcome = unanswered(request.method, "the request that it belongs to has ended")
         try:
-            params = asked_of_legacy(request)
-            outcome = checked(request.method, await self._ask(request.method, params))
+            outcome = await self._ask(request.method, without_token(request.params or EMPTY))
         finally:
             del self._open[id_key(request.id)]
             self._link.respond(request, outcome)
-
-
-def asked_of_legacy(request: Request) -> Raw:
-    """A legacy question's parameters for a legacy client: as they are, but for a progress token.
-
-    It would be the token of the server's own request, which the gateway does not relay.
-    """
-    return request.params if request.params is not None else Raw(b"{}")
-
-
-def checked(method: str, outcome: Outcome) -> Outcome:
-    """A client's answer, if it has the shape of one."""
-    from mcpgw.protocol.messages import Result
-
-    if isinstance(outcome, Result) and not is_answer(method, outcome.value):
-        return unanswered(method, "the client's answer has not the shape of one")
-    return outcome
-
-
-_ = asked_plainly

@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 
 from mcpgw.lifecycle.base import Owner
 from mcpgw.protocol.client import ClientFacts
-from mcpgw.protocol.messages import Outcome, Request
+from mcpgw.protocol.messages import Notification, Outcome, Request
 from mcpgw.protocol.meta import Opened
 from mcpgw.units import Seconds
 
@@ -45,3 +45,5 @@ class Exchange(Struct, frozen=True):
     """What prefers to meet the same instance again: a legacy session's id."""
     ask: Ask | None = None
     """How to ask a legacy client's user; a modern client is answered with its questions."""
+    tell: Callable[[Notification], None] | None = None
+    """How to tell a legacy client what belongs to no request."""

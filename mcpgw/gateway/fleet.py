@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from mcpgw.config.schema import Config, RuntimeKind
 from mcpgw.errors import UnknownServer
+from mcpgw.gateway.held import Suspended
 from mcpgw.gateway.server import RunningServer, open_server
 from mcpgw.runtimes.base import Runtime
 from mcpgw.units import Seconds
@@ -32,7 +33,7 @@ class Fleet:
         """Take no new work; let what is in flight finish, at most that long."""
         async with asyncio.TaskGroup() as group:
             for server in self._servers.values():
-                group.create_task(server.pool.drain(within))
+                group.create_task(server.drain(within))
 
     def abandon(self) -> None:
         """Tell whoever still waits for an answer that none will come."""
@@ -45,13 +46,14 @@ async def open_fleet(
     config: Config, runtimes: Mapping[RuntimeKind, Runtime]
 ) -> AsyncIterator[Fleet]:
     """Run every configured server for the length of the block; stop them together."""
+    suspended = Suspended(config.limits.suspended)
     async with AsyncExitStack() as stack:
         servers = {}
         for name, spec in config.tools.items():
-            opening = open_server(spec, runtimes[spec.runtime])
+            opening = open_server(spec, runtimes[spec.runtime], suspended)
             servers[name] = await stack.enter_async_context(opening)
         try:
             yield Fleet(servers)
         finally:
             for server in servers.values():  # all stop at once; the stack waits for each
-                server.pool.close()
+                server.pools.close()

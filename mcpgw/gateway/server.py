@@ -3,30 +3,29 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from msgspec import Raw
-
+from mcpgw import aio
 from mcpgw.bridge.inbound import to_client
 from mcpgw.bridge.introductions import carries_logs, discover_result, initialize_result
 from mcpgw.bridge.mirroring import Mirrors
-from mcpgw.bridge.outbound import check_method, to_server
-from mcpgw.config.schema import Mode, Per, ServerSpec
-from mcpgw.errors import StartFailed
+from mcpgw.bridge.outbound import check_method
+from mcpgw.config.schema import Mode, ServerSpec
+from mcpgw.gateway.calling import Caller, facts_of, is_per_session
 from mcpgw.gateway.exchange import Exchange
+from mcpgw.gateway.held import Suspended
+from mcpgw.gateway.turns import Turns
+from mcpgw.gateway.visits import COMPLETE, Visits, visit_id, wanted_visits
 from mcpgw.lifecycle.base import Lease, Owner
-from mcpgw.lifecycle.link import OnLog, Patience, ServerLink
-from mcpgw.lifecycle.modes import limits_for
+from mcpgw.lifecycle.capsets import PLAIN, Capset, capset_of
+from mcpgw.lifecycle.link import ServerLink
 from mcpgw.lifecycle.opening import ServerOpener
-from mcpgw.lifecycle.pool import Pool, open_pool
-from mcpgw.lifecycle.states import SlotState
+from mcpgw.lifecycle.pools import Pools, open_pools
 from mcpgw.protocol.client import ClientFacts
-from mcpgw.protocol.connection import Outbound
 from mcpgw.protocol.handshake import ServerFacts
-from mcpgw.protocol.logging import SET_LEVEL, is_wanted
-from mcpgw.protocol.messages import Notification, Outcome, Result
-from mcpgw.protocol.methods import LIST_CHANGED
-from mcpgw.protocol.rawjson import encode
+from mcpgw.protocol.messages import Failure, Notification, Outcome, Result
+from mcpgw.protocol.methods import ASKING, LIST_CHANGED
 from mcpgw.protocol.revisions import Era
 from mcpgw.runtimes.base import Runtime
+from mcpgw.units import Seconds
 
 Listener = Callable[[Notification], None]
 
@@ -34,11 +33,20 @@ Listener = Callable[[Notification], None]
 class RunningServer:
     """Serves exchanges with whatever instance the lifecycle provides."""
 
-    def __init__(self, spec: ServerSpec, opener: ServerOpener, pool: Pool[ServerLink]) -> None:
+    def __init__(
+        self,
+        spec: ServerSpec,
+        opener: ServerOpener,
+        pools: Pools,
+        suspended: Suspended,
+        tasks: aio.Tasks,
+    ) -> None:
         self.spec = spec
-        self.pool = pool
+        self.pools = pools
+        self.caller = Caller(spec)
+        self.visits = Visits()
         self._opener = opener
-        self._patience = Patience(spec.timeouts.call, spec.timeouts.call_max)
+        self._turns = Turns(spec, self.caller, self._lease_for, suspended, tasks, self.visits)
         self._listeners: set[Listener] = set()
         self.on_crowded: Callable[[RunningServer], None] | None = None
         """Called when a request is about to wait, since sessions hold all the instances."""
@@ -53,21 +61,32 @@ class RunningServer:
     @property
     def instance_per_session(self) -> bool:
         """Whether a legacy session has an instance of its own."""
-        return self.spec.mode is Mode.LAUNCHER and self.spec.launcher.per is Per.SESSION
+        return is_per_session(self.spec)
 
     @property
-    def is_known(self) -> bool:
-        """Whether an instance has introduced itself since the start."""
-        return self._opener.facts is not None
+    def era(self) -> Era | None:
+        """The era it is spoken to in; None while that is not known."""
+        return self._opener.facts.era if self._opener.facts is not None else None
 
-    async def discover(self, owner: Owner) -> Outcome:
+    def capset(self, client: ClientFacts) -> Capset:
+        """What the instance that serves such a client is told that it can do."""
+        if not self.spec.asks_as_legacy or self.era is Era.MODERN:
+            return PLAIN
+        return capset_of(client)
+
+    def is_known_to(self, client: ClientFacts) -> bool:
+        """Whether an instance that would serve such a client has introduced itself."""
+        return self._opener.facts_for(self.capset(client)) is not None
+
+    async def discover(self, client: ClientFacts, owner: Owner) -> Outcome:
         """The answer to a modern client's `server/discover`.
 
         Raises:
             GatewayError: The server is not known yet and could not be started.
         """
         alone = self.spec.mode is Mode.LAUNCHER
-        return Result(discover_result(await self._facts(owner), alone=alone))
+        facts = self._opener.facts or await self._facts(client, owner)
+        return Result(discover_result(facts, alone=alone))
 
     async def initialize(self, client: ClientFacts, owner: Owner) -> Outcome:
         """The answer to a legacy client's `initialize`; it never reaches an instance.
@@ -75,7 +94,7 @@ class RunningServer:
         Raises:
             GatewayError: The server is not known yet and could not be started.
         """
-        facts = await self._facts(owner)
+        facts = await self._facts(client, owner)
         alone = self.instance_per_session
         return Result(initialize_result(facts, client, self.name, alone=alone))
 
@@ -92,65 +111,54 @@ class RunningServer:
             GatewayError: It could not be answered; nothing is left waiting.
         """
         check_method(exchange.request.method, exchange.client, self._opener.facts)
-        async with self.lease(exchange.owner, affinity=exchange.affinity) as lease:
+        if exchange.client.era is Era.MODERN and exchange.request.method in ASKING:
+            era = self.era or (await self._facts(exchange.client, exchange.owner)).era
+            interactive = not self.capset(exchange.client).is_plain
+            return await self._turns.serve(exchange, era, interactive=interactive)
+        async with self._lease_for(exchange, exchange.affinity) as lease:
             return await self.serve_with(lease, exchange)
 
     def lease(
-        self, owner: Owner, *, affinity: str | None = None
+        self,
+        owner: Owner,
+        capset: Capset = PLAIN,
+        *,
+        affinity: str | None = None,
+        guest: bool = False,
     ) -> AbstractAsyncContextManager[Lease[ServerLink]]:
         """An instance, for the length of the block; see `Lifecycle.lease`."""
         if self.on_crowded is not None and self._is_crowded():
             self.on_crowded(self)
-        return self.pool.lease(owner, affinity=affinity)
+        return self.pools.of(capset).lease(owner, affinity=affinity, guest=guest)
 
     async def serve_with(self, lease: Lease[ServerLink], exchange: Exchange) -> Outcome:
         """Have the instance of a lease answer. See `serve`."""
-        link = lease.member
-        facts = _facts_of(link)
-        level = exchange.log_level
-        outbound = to_server(exchange.request, exchange.client, facts, exchange.opened, level)
-        exchange.reply.served_by(link.label, lease.queued)
-        on_progress = exchange.reply.progress if outbound.token is not None else None
-        on_log = await self._prepare_logs(link, facts, exchange) if level is not None else None
-        outcome = await link.call(outbound, self._patience, on_progress, on_log)
-        answer = to_client(outcome, exchange.request.method, exchange.client, facts)
-        if exchange.request.method == "tools/list" and isinstance(answer, Result):
+        method = exchange.request.method
+        outcome = await self.caller.call(lease, exchange)
+        if isinstance(outcome, Failure) and exchange.tell is not None:
+            self.visits.expect(map(visit_id, wanted_visits(outcome)), exchange.tell)
+        answer = to_client(outcome, method, exchange.client, facts_of(lease.member))
+        if method == "tools/list" and isinstance(answer, Result):
             return self._learn(answer, exchange.client)
         return answer
 
-    async def set_level(self, link: ServerLink, level: str) -> Outcome:
-        """Tell a legacy instance that serves one client only which log messages are wanted.
-
-        Raises:
-            GatewayError: It did not answer.
-        """
-        params = {"level": encode(level)}
-        return await link.call(Outbound(SET_LEVEL, params, {}), self._patience)
-
-    async def _prepare_logs(
-        self, link: ServerLink, facts: ServerFacts, exchange: Exchange
-    ) -> OnLog | None:
-        """Who hears the log messages of an exchange whose client asked for some.
-
-        None where they could be anybody's: those of a shared legacy instance.
-        """
-        level = exchange.log_level
-        modern_client = exchange.client.era is Era.MODERN
-        alone = self.spec.mode is Mode.LAUNCHER if modern_client else self.instance_per_session
-        if level is None or not carries_logs(facts, alone=alone):
-            return None
-        if facts.era is Era.LEGACY and modern_client:
-            await self.set_level(link, level)
-
-        def on_log(params: Raw) -> None:
-            if is_wanted(params, level):
-                exchange.reply.log(params)
-
-        return on_log
+    def _lease_for(
+        self, exchange: Exchange, affinity: str | None
+    ) -> AbstractAsyncContextManager[Lease[ServerLink]]:
+        """An instance for an exchange. What asks nobody anything may share one that does."""
+        guest = exchange.request.method not in ASKING
+        capset = self.capset(exchange.client)
+        guest = guest and not capset.is_plain
+        return self.lease(exchange.owner, capset, affinity=affinity, guest=guest)
 
     def _learn(self, listed: Result, client: ClientFacts) -> Result:
         value = self.mirrors.learn(listed.value)
         return Result(value) if client.era is Era.MODERN else listed
+
+    async def drain(self, within: Seconds) -> None:
+        """Take no new work; let what is in flight finish, at most that long."""
+        self._turns.drain()
+        await self.pools.drain(within)
 
     def abandon(self) -> None:
         """Tell whoever still waits for an answer that none will come."""
@@ -166,36 +174,31 @@ class RunningServer:
 
     def broadcast(self, notification: Notification) -> None:
         """Pass on what concerns every client alike; the rest names nobody and is dropped."""
-        if notification.method in LIST_CHANGED:
+        if notification.method == COMPLETE:
+            self.visits.hear(notification)
+        elif notification.method in LIST_CHANGED:
             for listener in tuple(self._listeners):
                 listener(notification)
 
     def _is_crowded(self) -> bool:
         """Whether sessions hold all the instances there may be."""
-        if not self.instance_per_session:
-            return False
-        now = self.pool.snapshot()
-        coming = sum(slot.state is not SlotState.DRAINING for slot in now.slots)
-        return len(now.slots) >= self.spec.launcher.max and coming <= now.waiting
+        return self.instance_per_session and self.pools.is_crowded
 
-    async def _facts(self, owner: Owner) -> ServerFacts:
-        if (facts := self._opener.facts) is not None:
+    async def _facts(self, client: ClientFacts, owner: Owner) -> ServerFacts:
+        capset = self.capset(client)
+        if (facts := self._opener.facts_for(capset)) is not None:
             return facts
-        async with self.lease(owner) as lease:
-            return _facts_of(lease.member)
-
-
-def _facts_of(link: ServerLink) -> ServerFacts:
-    if link.facts is None:
-        raise StartFailed(f"{link.label} was used before its handshake")
-    return link.facts
+        async with self.lease(owner, capset, guest=not capset.is_plain) as lease:
+            return facts_of(lease.member)
 
 
 @asynccontextmanager
-async def open_server(spec: ServerSpec, runtime: Runtime) -> AsyncIterator[RunningServer]:
+async def open_server(
+    spec: ServerSpec, runtime: Runtime, suspended: Suspended
+) -> AsyncIterator[RunningServer]:
     """Run one server for the length of the block; its instances start as they are needed."""
     opener = ServerOpener(spec, runtime)
-    async with open_pool(spec.name, limits_for(spec), opener.open) as pool:
-        server = RunningServer(spec, opener, pool)
+    async with open_pools(spec, opener) as pools, aio.Tasks(f"calls:{spec.name}") as tasks:
+        server = RunningServer(spec, opener, pools, suspended, tasks)
         opener.on_notification = server.broadcast
         yield server

@@ -10,14 +10,18 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 import structlog
+from msgspec import Raw
 
 from mcpgw import aio
 from mcpgw.errors import DuplicateId, GatewayError, QueueFull, SessionLimit, ShuttingDown
-from mcpgw.gateway.exchange import Exchange
+from mcpgw.gateway.asking import Questions, Relay
+from mcpgw.gateway.exchange import Exchange, ReplyChannel
 from mcpgw.gateway.server import RunningServer
+from mcpgw.gateway.visits import COMPLETE
 from mcpgw.lifecycle.base import Lease, Owner
 from mcpgw.lifecycle.link import ServerLink
 from mcpgw.protocol import codes
@@ -28,11 +32,14 @@ from mcpgw.protocol.messages import (
     Notification,
     Outcome,
     Request,
+    Response,
     Result,
+    dump_notification,
     failure,
     id_key,
 )
 from mcpgw.protocol.methods import INITIALIZE, LIST_CHANGED, PING
+from mcpgw.protocol.questions import unanswered
 from mcpgw.protocol.rawjson import object_or_empty
 from mcpgw.protocol.revisions import Era
 from mcpgw.units import Seconds
@@ -50,11 +57,17 @@ _QUIET: Final = Seconds(300)
 """How long a session without an open stream must be quiet to make room for others, at most."""
 
 
+_UNASKED_LEVEL: Final = "info"
+
+_LISTENS_WITHIN: Final = Seconds(5)
+"""How long a question that belongs to no request waits for the client to open its stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Listener:
     """A stream that the client holds open."""
 
-    deliver: Callable[[Notification], None]
+    send: Callable[[bytes], None]
     stop: Callable[[], None]
 
 
@@ -78,8 +91,19 @@ class Session:
         self._seen = asyncio.get_running_loop().time()
         self._ended = False
         self._introduced = False
+        self._listens = asyncio.Event()
+        self._questions = Questions()
         self.log_level: str | None = None
         """The least severe log messages the client asked for; None if it asked for none."""
+
+    @property
+    def wanted_logs(self) -> str | None:
+        """The level to ask a server for that is told with each request.
+
+        A client that never said sees what a server of its own revision would send it.
+        """
+        modern = self.server.era is Era.MODERN
+        return self.log_level or (_UNASKED_LEVEL if modern else None)
 
     def introduce(self, client: ClientFacts) -> bool:
         """Learn who the client is, where its session began before it said so; only once."""
@@ -111,7 +135,7 @@ class Session:
         Raises:
             GatewayError: The server is not known yet and could not be started.
         """
-        if self.server.instance_per_session and not self.server.is_known:
+        if self.server.instance_per_session and not self.server.is_known_to(self.client):
             await self._own_instance()
         return await self.server.initialize(self.client, self.owner)
 
@@ -141,26 +165,48 @@ class Session:
         """Hear a notification of the server's; only what was advertised reaches the client."""
         if self._listener is None:
             return
-        logs = notification.method == MESSAGE and is_wanted(notification.params, self.log_level)
-        if logs or notification.method in LIST_CHANGED:
-            self._listener.deliver(notification)
+        method, params = notification.method, notification.params
+        visited = method == COMPLETE and self.client.revision.visits
+        logs = method == MESSAGE and (self.log_level is None or is_wanted(params, self.log_level))
+        if logs or visited or method in LIST_CHANGED:
+            self._listener.send(dump_notification(method, params))
+
+    def answer(self, response: Response) -> None:
+        """Take the client's answer to a question."""
+        self.touch()
+        self._questions.answer(response)
+
+    async def ask(self, reply: ReplyChannel | None, method: str, params: Raw) -> Outcome:
+        """Ask the client's user: on the stream of the request it belongs to, or on the client's.
+
+        Gives an error where there is no stream to ask on.
+        """
+        patience = self.server.spec.timeouts.input
+        if reply is not None and reply.streams:
+            return await self._questions.ask(reply.send, method, params, patience)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LISTENS_WITHIN):
+                await self._listens.wait()
+        if self._listener is None:
+            return unanswered(method, "the client has no stream open to be asked on")
+        return await self._questions.ask(self._listener.send, method, params, patience)
 
     @contextmanager
-    def listening(
-        self, deliver: Callable[[Notification], None], stop: Callable[[], None]
-    ) -> Iterator[None]:
+    def listening(self, send: Callable[[bytes], None], stop: Callable[[], None]) -> Iterator[None]:
         """Hear what answers no request, for the length of the block; the newest listener wins.
 
         `stop` is called when a newer listener takes over, or the session ends.
         """
         if self._listener is not None:
             self._listener.stop()
-        mine = self._listener = _Listener(deliver, stop)
+        mine = self._listener = _Listener(send, stop)
+        self._listens.set()
         try:
             yield
         finally:
             if self._listener is mine:
                 self._listener = None
+                self._listens.clear()
             self.touch()
 
     async def settled(self) -> None:
@@ -214,7 +260,7 @@ class Session:
         facts = lease.member.facts
         if facts is None or facts.era is Era.MODERN:
             return Result(EMPTY)
-        return await self.server.set_level(lease.member, level)
+        return await self.server.caller.set_level(lease.member, level)
 
     async def _own_instance(self) -> Lease[ServerLink]:
         """The session's own instance, started when first needed and again after a loss."""
@@ -226,12 +272,21 @@ class Session:
                 self._lease = None
                 await self._held.aclose()
                 self._held = AsyncExitStack()
-                lease = await self._held.enter_async_context(self.server.lease(self.owner))
-                lease.member.on_notification = self.notify  # nobody else shares it
-                self._lease = lease
+                self._lease = lease = await self._lease_own()
                 if self.log_level is not None:  # the one before it was told, this one was not
                     await self._tell_level(lease, self.log_level)
             return lease
+
+    async def _lease_own(self) -> Lease[ServerLink]:
+        capset = self.server.capset(self.client)
+        lease = await self._held.enter_async_context(self.server.lease(self.owner, capset))
+        link = lease.member
+        link.on_notification = self.notify  # nobody else shares it
+        if not capset.is_plain and link.facts is not None and link.facts.era is Era.LEGACY:
+            ask = partial(self.ask, None)
+            relay = await self._held.enter_async_context(Relay(link, self.client, ask))
+            link.on_question, link.on_withdrawn = relay.asked, relay.withdrawn
+        return lease
 
 
 class Sessions:

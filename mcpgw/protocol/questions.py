@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from mcpgw.protocol import codes
+from mcpgw.protocol import codes, meta
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.messages import Failure, Outcome, Result, failure
 from mcpgw.protocol.rawjson import (
@@ -34,6 +34,8 @@ _CAPABILITIES: Final = {
     "roots": (),
 }
 """The capabilities that invite questions, and what they may say in detail."""
+
+INVITING: Final = frozenset(_CAPABILITIES)
 
 _ACTIONS: Final = frozenset({"accept", "decline", "cancel"})
 
@@ -112,20 +114,29 @@ def unanswered(method: str, why: str) -> Outcome:
     return failure(USER_REJECTED if method == SAMPLE else codes.INTERNAL_ERROR, why)
 
 
-def asked_plainly(method: str, params: Raw | None) -> Raw:
+def without_token(params: Raw) -> Raw:
+    """A legacy question's parameters for a legacy client: it would report progress to nobody."""
+    if b'"progressToken"' not in bytes(params):
+        return params
+    return encode(_without_meta(dict(object_or_empty(params)), "progressToken"))
+
+
+def as_input(params: Raw | None) -> Raw:
     """A legacy question's parameters as an input request has them.
 
-    Without what belongs to the request it was (progress, tasks, an elicitation's id).
+    Without what belongs to the request it was: progress, tasks, an elicitation's id.
     """
     fields = dict(object_or_empty(params))
     for key in ("task", "elicitationId"):
         fields.pop(key, None)
-    meta = dict(object_or_empty(fields.pop("_meta", None)))
-    for key in ("progressToken", "io.modelcontextprotocol/related-task"):
-        meta.pop(key, None)
-    if meta:
-        fields["_meta"] = encode(meta)
-    return encode(fields)
+    return encode(_without_meta(fields, "progressToken", meta.PREFIX + "related-task"))
+
+
+def _without_meta(fields: Fields, *keys: str) -> Fields:
+    kept = dict(object_or_empty(fields.pop("_meta", None)))
+    for key in keys:
+        kept.pop(key, None)
+    return {**fields, "_meta": encode(kept)} if kept else fields
 
 
 def single_content(value: Raw) -> Raw:

@@ -31,14 +31,23 @@ class Revision:
     """Whether a server may ask the user to fill in a form."""
     visits: bool = True
     """Whether it may ask the user to open a page, too."""
+    samples_many: bool = True
+    """Whether the content of a sampling answer may be several blocks."""
 
 
 REVISIONS: Final[Mapping[str, Revision]] = {
     row.date: row
     for row in (
-        Revision("2024-11-05", Era.LEGACY, elicits=False, visits=False),
-        Revision("2025-03-26", Era.LEGACY, batches=True, elicits=False, visits=False),
-        Revision("2025-06-18", Era.LEGACY, visits=False),
+        Revision("2024-11-05", Era.LEGACY, elicits=False, visits=False, samples_many=False),
+        Revision(
+            "2025-03-26",
+            Era.LEGACY,
+            batches=True,
+            elicits=False,
+            visits=False,
+            samples_many=False,
+        ),
+        Revision("2025-06-18", Era.LEGACY, visits=False, samples_many=False),
         Revision("2025-11-25", Era.LEGACY),
         Revision("2026-07-28", Era.MODERN),
     )

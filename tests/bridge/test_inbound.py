@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from mcpgw.bridge.inbound import to_client
-from mcpgw.errors import AskedForInput, ProtocolViolation
+from mcpgw.errors import ProtocolViolation
 from mcpgw.protocol.messages import Result, failure
 from tests.bridge.parts import LEGACY_DATES, PREFIX, client, content, result, server
 from tests.protocol.parts import objects, written
@@ -141,14 +141,14 @@ def test_a_result_without_a_type_is_complete(date: str, fields: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("date", [MODERN, LEGACY])
-def test_a_question_to_the_user_is_refused(date: str) -> None:
-    with pytest.raises(AskedForInput):
+def test_a_question_to_the_user_is_no_answer(date: str) -> None:
+    with pytest.raises(ProtocolViolation):
         to_client(result(resultType="input_required"), "tools/call", client(date), server())
 
 
 def test_a_large_question_is_no_empty_success() -> None:
     large = result(resultType="input_required", inputRequests={"k": "x" * 300_000})
-    with pytest.raises(AskedForInput):
+    with pytest.raises(ProtocolViolation):
         to_client(large, "tools/call", client(LEGACY), server())
 
 

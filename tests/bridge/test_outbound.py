@@ -51,10 +51,16 @@ def test_what_the_gateway_cannot_keep_is_not_declared() -> None:
         roots={},
         extensions={"com.example/x": {"a": 1}, PREFIX + "tasks": {}},
     )
-    declared = json.loads(bytes(upstream_capabilities(modern)))
-    assert declared == {"extensions": {"com.example/x": {"a": 1}}}
-    assert bytes(upstream_capabilities(client(elicitation={}))) == b"{}"
-    assert bytes(upstream_capabilities(client(LEGACY, extensions={"x/y": {}}))) == b"{}"
+    declared = json.loads(bytes(upstream_capabilities(modern, asks=True)))
+    extensions = {"com.example/x": {"a": 1}}
+    asks = {"elicitation": {}, "sampling": {}, "roots": {}}
+    assert declared == {**asks, "extensions": extensions}
+    assert json.loads(bytes(upstream_capabilities(modern, asks=False))) == {
+        "extensions": extensions
+    }
+    legacy = client(LEGACY, extensions={"x/y": {}}, roots={"listChanged": True}, tasks={})
+    assert bytes(upstream_capabilities(legacy, asks=False)) == b"{}"
+    assert json.loads(bytes(upstream_capabilities(legacy, asks=True))) == {"roots": {}}
 
 
 @pytest.mark.parametrize("date", DATES)

@@ -190,9 +190,9 @@ async def test_a_modern_server_gets_no_responses(running: Running) -> None:
 async def test_results_that_were_not_asked_for(running: Running, era: str) -> None:
     async with running(ONE) as world:
         client = await client_of(world, era, "modern")
-        question = {"resultType": "input_required", "requestState": "s"}
-        asked = await client.call("raw", result=question)
-        assert (asked.status, asked.error["code"]) == (200, -31023)
+        for asks in ({}, {"inputRequests": {"k": {"method": "ping"}}}):
+            asked = await client.call("raw", result={"resultType": "input_required", **asks})
+            assert (asked.status, asked.error["code"]) == (200, -31022)
         odd = await client.call("raw", result={"resultType": "task", "taskId": "x"})
         assert (odd.status, odd.error["code"]) == (200, -31022)
 

@@ -81,8 +81,8 @@ class World:
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines]
 
-    def modern(self, tool: str) -> "Modern":
-        return Modern(self, tool)
+    def modern(self, tool: str, **capabilities: Json) -> "Modern":
+        return Modern(self, tool, **capabilities)
 
     async def legacy(self, tool: str, revision: str = "2025-11-25", **more: Any) -> "Legacy":
         """A client whose session is open."""
@@ -203,11 +203,15 @@ class Modern(Client):
 
     revision = MODERN
 
+    def __init__(self, world: World, tool: str, **capabilities: Json) -> None:
+        super().__init__(world, tool)
+        self.capabilities = capabilities
+
     def params(self, params: Json | None) -> Json:
         given = params or {}
         meta = {
             PREFIX + "protocolVersion": MODERN,
-            PREFIX + "clientCapabilities": {},
+            PREFIX + "clientCapabilities": self.capabilities,
             PREFIX + "clientInfo": {"name": "test", "version": "1"},
         }
         return {**given, "_meta": {**meta, **given.get("_meta", {})}}
@@ -234,10 +238,11 @@ class Legacy(Client):
             headers["MCP-Protocol-Version"] = self.revision
         return headers
 
-    async def initialize(self, *, accept: str = BOTH) -> None:
+    async def initialize(self, *, accept: str = BOTH, **capabilities: Json) -> None:
+        usual = {"elicitation": {}, "sampling": {}, "roots": {"listChanged": True}}
         params = {
             "protocolVersion": self.revision,
-            "capabilities": {"elicitation": {}, "sampling": {}, "roots": {"listChanged": True}},
+            "capabilities": capabilities or usual,
             "clientInfo": {"name": "test", "version": "1"},
         }
         reply = await self.request("initialize", params, accept=accept)
@@ -257,6 +262,12 @@ class Legacy(Client):
         async with self.world.http.get(self.world.url(self.path), headers=headers) as response:
             assert response.status == 200
             yield Events(response)
+
+    async def reply(self, id: object, **outcome: Any) -> None:
+        """Answer a question of the server's."""
+        body = {"jsonrpc": "2.0", "id": id, **outcome}
+        told = await self.world.send("POST", self.path, body, self.headers("", {}))
+        assert (told.status, told.body) == (202, b"")
 
 
 class Sse(Client):

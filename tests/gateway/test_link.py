@@ -14,7 +14,8 @@ import pytest
 from mcpgw import aio
 from mcpgw.config.load import parse
 from mcpgw.errors import DeadlineExceeded, InstanceExited, ShuttingDown
-from mcpgw.lifecycle.link import Patience, ServerLink, open_link
+from mcpgw.lifecycle.calls import Patience
+from mcpgw.lifecycle.link import ServerLink, open_link
 from mcpgw.protocol.connection import Outbound
 from mcpgw.protocol.handshake import initialize
 from mcpgw.protocol.messages import Result
@@ -45,7 +46,7 @@ def told(folder: Path) -> list[dict[str, Any]]:
 async def test_initialize_is_never_cancelled(tmp_path: Path) -> None:
     async with linked(tmp_path, "cat > told") as link:
         with pytest.raises(DeadlineExceeded, match="initialize"):
-            await link.call(initialize(), SHORT)
+            await link.call(initialize({}), SHORT)
     assert [message["method"] for message in told(tmp_path)] == ["initialize"]
 
 

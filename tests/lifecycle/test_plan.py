@@ -39,6 +39,7 @@ NOW = 1000.0
 class PlainMember:
     label = "plain#1"
     exit: Exit | None = None
+    unfit = False
 
     def __init__(self) -> None:
         self.lost = asyncio.Event()

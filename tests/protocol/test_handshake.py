@@ -78,7 +78,7 @@ def test_discover_carries_the_envelope_and_nothing_else() -> None:
 
 @pytest.mark.spec("CL4", "CL5")
 def test_initialize_offers_the_newest_revision_and_no_capability() -> None:
-    sent = initialize()
+    sent = initialize({})
     params = {key: json.loads(bytes(raw)) for key, raw in sent.params.items()}
     assert params["protocolVersion"] == "2025-11-25"
     assert params["capabilities"] == {}

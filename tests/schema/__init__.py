@@ -38,6 +38,10 @@ def check_message(revision: str, message: dict[str, Any], method: str = "") -> N
     """See that a server's message is what `revision` allows, `method` being what it answers."""
     validator(revision, "JSONRPCMessage").validate(message)
     if "result" in message:
-        validator(revision, RESULTS[method]).validate(message["result"])
+        asks = message["result"].get("resultType") == "input_required"
+        definition = "InputRequiredResult" if asks else RESULTS[method]
+        validator(revision, definition).validate(message["result"])
+    elif "id" in message and "method" in message:
+        validator(revision, "ServerRequest").validate(message)
     elif "error" not in message:
         validator(revision, "ServerNotification").validate(message)

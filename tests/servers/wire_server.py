@@ -29,6 +29,13 @@ asked: dict[str, Any] = {}
 waiting_for_cancel: list[tuple[Any, int]] = []
 cancelled: list[str | None] = []
 seen_ids: set[Any] = set()
+sittings: list[Json] = []
+listens: dict[Any, Json] = {}
+subscribed: list[str] = []
+visited: set[str] = set()
+declared: Json = {}
+log_level: str | None = None
+LEVELS = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 state = "new"
 revision = None
 questions = 0
@@ -149,6 +156,151 @@ def ask(id: Any, params: Json, args: Json) -> None:
     send(id=f"q{questions}", method=args["method"], params=args.get("params", {}))
 
 
+def quiz(id: Any, params: Json, args: Json) -> None:
+    """Ask some questions at once, `rounds` times over, and say what was answered."""
+    rounds = args.get("rounds", 1)
+    if era == "legacy":
+        sitting: Json = {"id": id, "args": args, "left": rounds, "answers": {}, "open": {}}
+        sittings.append(sitting)
+        sit(sitting)
+        return
+    state = json.loads(params.get("requestState", "null"))
+    done = 0 if state is None else state["round"]
+    if state is not None and (state["pid"] != os.getpid() or state["args"] != args):
+        error(id, -32602, "not my state")
+    elif done == rounds:
+        send(id=id, result=text(params.get("inputResponses")))
+    else:
+        asked = {f"k{n}": question for n, question in enumerate(args["questions"])}
+        mine = {"pid": os.getpid(), "args": args, "round": done + 1}
+        result: Json = {"resultType": "input_required", "requestState": json.dumps(mine)}
+        if asked:
+            result["inputRequests"] = asked
+        send(id=id, result=result)
+
+
+def sit(sitting: Json) -> None:
+    global questions
+    if not sitting["left"]:
+        send(id=sitting["id"], result=text(sitting["answers"]))
+        sittings.remove(sitting)
+        return
+    sitting["left"] -= 1
+    for n, question in enumerate(sitting["args"]["questions"]):
+        questions += 1
+        sitting["open"][f"q{questions}"] = f"k{n}"
+        send(id=f"q{questions}", **question)
+
+
+def withdraw(id: Any, params: Json, args: Json) -> None:
+    """Want no answers any more to what is asked, and answer the calls that ask."""
+    for sitting in list(sittings):
+        for question in sitting["open"]:
+            send(method="notifications/cancelled", params={"requestId": question})
+        send(id=sitting["id"], result=text("withdrawn"))
+        sittings.remove(sitting)
+    send(id=id, result=text("done"))
+
+
+def tell(id: Any, params: Json, args: Json) -> None:
+    """Log something at each level named."""
+    wanted = log_level if era == "legacy" else params["_meta"].get(PREFIX + "logLevel")
+    for level in args["levels"]:
+        if (era == "legacy" and wanted is None) or (
+            wanted and LEVELS.index(level) >= LEVELS.index(wanted)
+        ):
+            send(method="notifications/message", params={"level": level, "data": args.get("data")})
+    send(id=id, result=text("told"))
+
+
+def touch(id: Any, params: Json, args: Json) -> None:
+    """Say that a resource was updated, to whoever subscribed to it."""
+    uri = args["uri"]
+    news = {"method": "notifications/resources/updated", "params": {"uri": uri}}
+    if era == "legacy" and any(uri.startswith(mine) for mine in subscribed):
+        send(**news)
+    for listen_id, wanted in listens.items():
+        if any(uri.startswith(mine) for mine in wanted.get("resourceSubscriptions", [])):
+            publish(listen_id, **news)
+    send(id=id, result=text("touched"))
+
+
+def change(id: Any, params: Json, args: Json) -> None:
+    """Say that a list changed."""
+    kind = args["list"]
+    news = {"method": f"notifications/{kind}/list_changed", "params": {}}
+    if era == "legacy":
+        send(method=news["method"])
+    for listen_id, wanted in listens.items():
+        if wanted.get(f"{kind}ListChanged"):
+            publish(listen_id, **news)
+    send(id=id, result=text("changed"))
+
+
+def publish(listen_id: Any, method: str, params: Json) -> None:
+    send(method=method, params={**params, "_meta": {PREFIX + "subscriptionId": listen_id}})
+
+
+def listen(id: Any, params: Json) -> None:
+    wanted = {key: value for key, value in params["notifications"].items() if value}
+    uris = [uri for uri in wanted.get("resourceSubscriptions", []) if "refused" not in uri]
+    if "resourceSubscriptions" in wanted:
+        wanted["resourceSubscriptions"] = uris
+    listens[id] = wanted
+    publish(id, "notifications/subscriptions/acknowledged", {"notifications": wanted})
+
+
+def hang_up(id: Any, params: Json, args: Json) -> None:
+    """End every subscription as a server should."""
+    for listen_id in list(listens):
+        del listens[listen_id]
+        send(id=listen_id, result=complete({"_meta": {PREFIX + "subscriptionId": listen_id}}))
+    send(id=id, result=text("hung up"))
+
+
+def subscribe(id: Any, params: Json) -> None:
+    if "refused" in params["uri"]:
+        error(id, -32602, "no such resource")
+        return
+    subscribed.append(params["uri"])
+    send(id=id, result={})
+
+
+def unsubscribe(id: Any, params: Json) -> None:
+    subscribed.remove(params["uri"])
+    send(id=id, result={})
+
+
+def set_level(id: Any, params: Json) -> None:
+    global log_level
+    log_level = params["level"]
+    send(id=id, result={})
+
+
+def visit(id: Any, params: Json, args: Json) -> None:
+    """Work only after a visit to a page."""
+    if args["id"] in visited:
+        send(id=id, result=text("welcome"))
+        return
+    visits = {
+        "elicitations": [
+            {
+                "mode": "url",
+                "message": "sign in",
+                "url": "https://example.org/in",
+                "elicitationId": args["id"],
+            }
+        ]
+    }
+    error(id, -32042, "sign in first", visits)
+
+
+def visited_now(id: Any, params: Json, args: Json) -> None:
+    visited.add(args["id"])
+    send(method="notifications/elicitation/complete", params={"elicitationId": args["id"]})
+    send(id=id, result=text("noted"))
+
+
 def flood(id: Any, params: Json, args: Json) -> None:
     for step in range(args["count"]):
         token = params.get("_meta", {}).get("progressToken")
@@ -218,6 +370,22 @@ TOOLS: dict[str, Callable[[Any, Json, Json], None]] = {
     "release": release,
     "push": push,
     "ask": ask,
+    "quiz": quiz,
+    "withdraw": withdraw,
+    "tell": tell,
+    "touch": touch,
+    "change": change,
+    "hang_up": hang_up,
+    "visit": visit,
+    "visited": visited_now,
+    "capabilities": lambda id, params, args: send(
+        id=id,
+        result=text(
+            params["_meta"][PREFIX + "clientCapabilities"] if era == "modern" else declared
+        ),
+    ),
+    "subscribed": lambda id, params, args: send(id=id, result=text(subscribed)),
+    "listens": lambda id, params, args: send(id=id, result=text(list(listens.values()))),
     "flood": flood,
     "forge": forge,
     "twice": twice,
@@ -248,6 +416,13 @@ METHODS: dict[str, Callable[[Any, Json], None]] = {
     "com.example/extension": lambda id, params: send(id=id, result=complete({"extended": True})),
 }
 
+LEGACY_METHODS = {
+    **METHODS,
+    "resources/subscribe": subscribe,
+    "resources/unsubscribe": unsubscribe,
+    "logging/setLevel": set_level,
+}
+
 CAPABILITIES: Json = {
     "tools": {"listChanged": True},
     "resources": {"subscribe": True, "listChanged": True},
@@ -271,15 +446,16 @@ def before_initialize(id: Any, method: str) -> None:
 
 
 def legacy_request(id: Any, method: str, params: Json) -> None:
-    global state, revision
+    global state, revision, declared
     if method == "initialize":
         if state != "new":
             violation("a second initialize")
             error(id, -32600, "initialized already")
             return
         state, revision = "initializing", params["protocolVersion"]
-        if params["capabilities"] != {}:
+        if params["capabilities"].keys() - {"elicitation", "sampling", "roots"}:
             violation("capabilities that were not agreed on")
+        declared = params["capabilities"]
         send(
             id=id,
             result={
@@ -295,8 +471,8 @@ def legacy_request(id: Any, method: str, params: Json) -> None:
         violation(f"{method} before notifications/initialized")
     elif any(key.startswith(PREFIX) for key in params.get("_meta", {})):
         violation(f"modern metadata in {method}")
-    elif method in METHODS:
-        METHODS[method](id, params)
+    elif method in LEGACY_METHODS:
+        LEGACY_METHODS[method](id, params)
     else:
         error(id, -32601, f"unknown method {method}")
 
@@ -319,6 +495,8 @@ def modern_request(id: Any, method: str, params: Json) -> None:
             "_meta": {PREFIX + "serverInfo": INFO},
         }
         send(id=id, result=cacheable(result))
+    elif method == "subscriptions/listen":
+        listen(id, params)
     elif method in METHODS:
         METHODS[method](id, params)
     else:
@@ -330,6 +508,10 @@ def notified(method: str, params: Json) -> None:
     if method == "notifications/initialized" and era == "legacy" and state == "initializing":
         state = "ready"
     elif method == "notifications/cancelled":
+        if listens.pop(params["requestId"], None) is not None:
+            return
+        for sitting in [s for s in sittings if s["id"] == params["requestId"]]:
+            sittings.remove(sitting)
         names = [key for key, (id, _) in held.items() if id == params["requestId"]]
         if params["requestId"] not in seen_ids:
             violation("a cancellation of what was never asked")
@@ -344,10 +526,15 @@ def notified(method: str, params: Json) -> None:
 def answered(message: Json) -> None:
     if era == "modern":
         violation("a response to a modern server")
+    elif sat := [s for s in sittings if message["id"] in s["open"]]:
+        kind = "result" if "result" in message else "error"
+        sat[0]["answers"][sat[0]["open"].pop(message["id"])] = message[kind]
+        if not sat[0]["open"]:
+            sit(sat[0])
     elif message["id"] in asked:
         kind = "result" if "result" in message else "error"
         send(id=asked.pop(message["id"]), result=text({kind: message[kind]}))
-    else:
+    elif not str(message["id"]).startswith("q"):
         violation("a response to nothing")
 
 
