@@ -81,6 +81,8 @@ async def _drain(context: Context, listener: Listener) -> None:
     await listener.close()
     for outbox in tuple(context.streams):
         outbox.close()
+    for ended in tuple(context.listens):
+        ended.set()
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(context.fleet.drain(grace))

@@ -11,6 +11,7 @@ GatewayError
     SessionLimit           too many sessions
     QueueFull              too many requests wait for this server
     TooManySuspended       too many calls wait for their users
+    TooManyListens         too many clients listen
   Unavailable            we cannot serve this request now
     StartFailed            an instance could not be started or did not become ready
     QueueTimeout           no instance came free in time
@@ -82,6 +83,12 @@ class QueueFull(Refused):
 
 class TooManySuspended(Refused):
     """As many calls wait for their users' answers as the configuration allows."""
+
+    retry_after = Seconds(30)
+
+
+class TooManyListens(Refused):
+    """As many clients listen for changes as the configuration allows."""
 
     retry_after = Seconds(30)
 

@@ -34,7 +34,7 @@ def discover_result(server: ServerFacts, *, alone: bool) -> Raw:
     result: dict[str, object] = {
         "resultType": "complete",
         "supportedVersions": [NEWEST_MODERN.date],
-        "capabilities": encode(_advertised(server, Era.MODERN, list_changed=False, alone=alone)),
+        "capabilities": encode(_advertised(server, Era.MODERN, alone=alone)),
         "ttlMs": 0,
         "cacheScope": "private",
     }
@@ -52,8 +52,7 @@ def initialize_result(server: ServerFacts, client: ClientFacts, name: str, *, al
 
     Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle
     """
-    list_changed = server.era is Era.LEGACY
-    capabilities = _advertised(server, Era.LEGACY, list_changed=list_changed, alone=alone)
+    capabilities = _advertised(server, Era.LEGACY, alone=alone)
     result: dict[str, object] = {
         "protocolVersion": client.revision.date,
         "capabilities": encode(capabilities),
@@ -64,12 +63,12 @@ def initialize_result(server: ServerFacts, client: ClientFacts, name: str, *, al
     return encode(result)
 
 
-def _advertised(server: ServerFacts, era: Era, *, list_changed: bool, alone: bool) -> Fields:
-    """The server's capabilities less what does not cross: subscriptions and tasks."""
+def _advertised(server: ServerFacts, era: Era, *, alone: bool) -> Fields:
+    """The server's capabilities less what does not cross: tasks, and logs that name nobody."""
     kept: Fields = {}
     for name, raw in server.capabilities.items():
         if name in _LISTS:
-            kept[name] = _list_capability(raw, list_changed=list_changed)
+            kept[name] = encode(object_or_empty(raw))
         elif name == "completions" or (name == "logging" and carries_logs(server, alone=alone)):
             kept[name] = raw
         elif name == "extensions" and era is server.era is Era.MODERN:
@@ -79,11 +78,3 @@ def _advertised(server: ServerFacts, era: Era, *, list_changed: bool, alone: boo
         elif name == "experimental" and era is server.era:
             kept[name] = raw
     return kept
-
-
-def _list_capability(raw: Raw, *, list_changed: bool) -> Raw:
-    fields = object_or_empty(raw)
-    fields.pop("subscribe", None)
-    if not list_changed:
-        fields.pop("listChanged", None)
-    return encode(fields)

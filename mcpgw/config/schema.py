@@ -333,6 +333,9 @@ class Limits(_Frozen):
     stream_buffer: Size = Bytes(MIB)
     """How many bytes may wait for a slow reader of one event stream before it is dropped."""
 
+    subscriptions: Count = 2000
+    """How many `subscriptions/listen` streams may be open at once; one more gets 429."""
+
     suspended: Count = 256
     """How many calls of 2026-07-28 clients may wait for an answer of their user at once."""
 

@@ -31,6 +31,8 @@ class Context:
     """Answers that have nothing to show yet."""
     streams: set[Outbox] = field(default_factory=set)
     """Open streams that wait for what may never come; closed when the gateway drains."""
+    listens: set[asyncio.Event] = field(default_factory=set)
+    """What ends each `subscriptions/listen`; set when the gateway drains."""
     log_answer: Callable[..., None] = field(
         default_factory=lambda: emitter("http.answered", "info")
     )

@@ -19,7 +19,7 @@ from mcpgw.edge.settling import begin, conclude, failed
 from mcpgw.edge.stream import EventStream, Outbox
 from mcpgw.errors import GatewayError, UnknownSession
 from mcpgw.gateway.server import RunningServer
-from mcpgw.gateway.sessions import Session
+from mcpgw.gateway.session import Session
 from mcpgw.protocol import codes
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.messages import (

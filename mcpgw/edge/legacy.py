@@ -14,7 +14,7 @@ from mcpgw.edge.settling import CANCELLED_FAILURE, begin, failed, settle
 from mcpgw.edge.stream import EventStream, Outbox
 from mcpgw.errors import GatewayError, UnknownSession
 from mcpgw.gateway.server import RunningServer
-from mcpgw.gateway.sessions import Session, Work
+from mcpgw.gateway.session import Session, Work
 from mcpgw.protocol import codes
 from mcpgw.protocol.messages import (
     InvalidMessage,

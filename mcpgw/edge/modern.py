@@ -10,6 +10,7 @@ from aiohttp import web
 from mcpgw.edge.accept import Accepts
 from mcpgw.edge.context import SERVED, is_local
 from mcpgw.edge.ladder import ModernRequest
+from mcpgw.edge.listening import listen
 from mcpgw.edge.reply import PostReply, Settled
 from mcpgw.edge.settling import report
 from mcpgw.edge.wire_errors import SERVER_ERROR_STATUS, to_failure, to_wire
@@ -21,7 +22,7 @@ from mcpgw.protocol import codes
 from mcpgw.protocol.logging import read_level
 from mcpgw.protocol.messages import Failure, failure
 from mcpgw.protocol.meta import LOG_LEVEL
-from mcpgw.protocol.methods import DISCOVER
+from mcpgw.protocol.methods import DISCOVER, LISTEN
 
 ANONYMOUS: Final = Owner("anonymous")
 
@@ -47,6 +48,8 @@ async def _settle(
         if refusal is not None:
             return Settled(failure(codes.HEADER_MISMATCH, refusal), 400)
     try:
+        if rung.request.method == LISTEN:
+            return await listen(request, server, rung, reply)
         if rung.request.method == DISCOVER:
             outcome = await server.discover(rung.client, ANONYMOUS)
         else:

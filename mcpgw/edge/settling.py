@@ -13,7 +13,7 @@ from mcpgw.edge.wire_errors import CANCELLED, to_failure, to_wire
 from mcpgw.errors import DuplicateId, GatewayError, UnknownSession
 from mcpgw.gateway.exchange import Exchange, ReplyChannel
 from mcpgw.gateway.server import RunningServer
-from mcpgw.gateway.sessions import Session, Work
+from mcpgw.gateway.session import Session, Work
 from mcpgw.protocol.messages import Request, failure
 
 log = structlog.get_logger(__name__)

@@ -43,6 +43,7 @@ WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.SessionLimit: WireError(429, -31004),
     errors.QueueFull: WireError(429, -31005),
     errors.TooManySuspended: WireError(429, -31007),
+    errors.TooManyListens: WireError(429, -31008),
     errors.StartFailed: WireError(
         503, -31010, "the server could not be started; the gateway's log says why"
     ),

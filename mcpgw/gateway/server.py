@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Final
 
 from mcpgw import aio
 from mcpgw.bridge.inbound import to_client
@@ -12,6 +14,7 @@ from mcpgw.config.schema import Mode, ServerSpec
 from mcpgw.gateway.calling import Caller, facts_of, is_per_session
 from mcpgw.gateway.exchange import Exchange
 from mcpgw.gateway.held import Suspended
+from mcpgw.gateway.hub import Acquire, Hub
 from mcpgw.gateway.turns import Turns
 from mcpgw.gateway.visits import COMPLETE, Visits, visit_id, wanted_visits
 from mcpgw.lifecycle.base import Lease, Owner
@@ -24,10 +27,11 @@ from mcpgw.protocol.handshake import ServerFacts
 from mcpgw.protocol.messages import Failure, Notification, Outcome, Result
 from mcpgw.protocol.methods import ASKING, LIST_CHANGED
 from mcpgw.protocol.revisions import Era
+from mcpgw.protocol.subscriptions import UPDATED
 from mcpgw.runtimes.base import Runtime
 from mcpgw.units import Seconds
 
-Listener = Callable[[Notification], None]
+_SUBSCRIPTIONS: Final = Owner("subscriptions")
 
 
 class RunningServer:
@@ -47,7 +51,8 @@ class RunningServer:
         self.visits = Visits()
         self._opener = opener
         self._turns = Turns(spec, self.caller, self._lease_for, suspended, tasks, self.visits)
-        self._listeners: set[Listener] = set()
+        self._tasks = tasks
+        self._hubs: dict[Capset, Hub] = {}
         self.on_crowded: Callable[[RunningServer], None] | None = None
         """Called when a request is about to wait, since sessions hold all the instances."""
         self.mirrors = Mirrors()
@@ -158,27 +163,46 @@ class RunningServer:
     async def drain(self, within: Seconds) -> None:
         """Take no new work; let what is in flight finish, at most that long."""
         self._turns.drain()
+        for hub in self._hubs.values():
+            hub.drain()
         await self.pools.drain(within)
 
     def abandon(self) -> None:
         """Tell whoever still waits for an answer that none will come."""
         self._opener.abandon()
 
-    def listen(self, listener: Listener) -> None:
-        """Tell `listener` of notifications that concern every client."""
-        self._listeners.add(listener)
+    def hub(self, client: ClientFacts, own: Acquire | None = None) -> Hub:
+        """What tells such a client of changes.
 
-    def unlisten(self, listener: Listener) -> None:
-        """Stop telling it."""
-        self._listeners.discard(listener)
+        `own` gives the instance of a client that shares none with others. Where instances
+        serve one request each, listening takes one as well.
+        """
+        capset = self.capset(client)
+        if self.spec.mode is Mode.LAUNCHER:
+            if own is not None and self.instance_per_session:
+                return Hub(self.name, own, self._tasks, self.caller.patience)
+            acquire = partial(self.lease, _SUBSCRIPTIONS, capset)
+            return Hub(self.name, acquire, self._tasks, self.caller.patience, alone=True)
+        hub = self._hubs.get(capset)
+        if hub is None:
+            acquire = partial(self.lease, _SUBSCRIPTIONS, capset, guest=True)
+            hub = Hub(self.name, acquire, self._tasks, self.caller.patience)
+            self._hubs[capset] = hub
+        return hub
+
+    def ready(self, link: ServerLink) -> None:
+        """Learn of a new instance."""
+        if self.spec.mode is Mode.DAEMON:
+            for hub in self._hubs.values():
+                hub.ready(link)
 
     def broadcast(self, notification: Notification) -> None:
         """Pass on what concerns every client alike; the rest names nobody and is dropped."""
         if notification.method == COMPLETE:
             self.visits.hear(notification)
-        elif notification.method in LIST_CHANGED:
-            for listener in tuple(self._listeners):
-                listener(notification)
+        elif notification.method in LIST_CHANGED or notification.method == UPDATED:
+            for hub in self._hubs.values():
+                hub.hear(notification)
 
     def _is_crowded(self) -> bool:
         """Whether sessions hold all the instances there may be."""
@@ -201,4 +225,5 @@ async def open_server(
     async with open_pools(spec, opener) as pools, aio.Tasks(f"calls:{spec.name}") as tasks:
         server = RunningServer(spec, opener, pools, suspended, tasks)
         opener.on_notification = server.broadcast
+        opener.on_ready = server.ready
         yield server

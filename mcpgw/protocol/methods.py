@@ -58,10 +58,10 @@ LEGACY_ONLY: Final = frozenset(
 
 NOT_BRIDGED: Final = frozenset(
     {
-        "logging/setLevel",  # but where a session answers it
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "subscriptions/listen",
+        "logging/setLevel",  # these four are answered by the gateway where they mean something
+        SUBSCRIBE,
+        UNSUBSCRIBE,
+        LISTEN,
         "tasks/get",
         "tasks/result",
         "tasks/cancel",

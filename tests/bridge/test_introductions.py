@@ -26,12 +26,12 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def discovered(date: str) -> Any:
-    return json.loads(bytes(discover_result(server(date, **EVERYTHING))))
+def discovered(date: str, *, alone: bool = False) -> Any:
+    return json.loads(bytes(discover_result(server(date, **EVERYTHING), alone=alone)))
 
 
-def initialized(date: str, by: str) -> Any:
-    found = initialize_result(server(date, **EVERYTHING), client(by), "tool")
+def initialized(date: str, by: str, *, alone: bool = False) -> Any:
+    found = initialize_result(server(date, **EVERYTHING), client(by), "tool", alone=alone)
     return json.loads(bytes(found))
 
 
@@ -50,32 +50,34 @@ def test_discover_names_modern_revisions_only_and_carries_hints(date: str) -> No
     }
 
 
+LISTS = {
+    "tools": {"listChanged": True},
+    "prompts": {"listChanged": True, "own": 1},
+    "resources": {"listChanged": True, "subscribe": True},
+    "completions": {},
+}
+
+
 @pytest.mark.spec("L19")
-def test_what_a_modern_client_is_offered() -> None:
-    lists = {"tools": {}, "prompts": {"own": 1}, "resources": {}, "completions": {}}
-    assert discovered(LEGACY)["capabilities"] == lists
-    assert discovered(MODERN)["capabilities"] == {
-        **lists,
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_a_modern_client_is_offered(alone: bool) -> None:
+    logging = {"logging": {}} if alone else {}
+    assert discovered(LEGACY, alone=alone)["capabilities"] == {**LISTS, **logging}
+    assert discovered(MODERN, alone=alone)["capabilities"] == {
+        **LISTS,
+        "logging": {},
         "experimental": {"x": {}},
         "extensions": {"com.example/x": {}},
     }
 
 
 @pytest.mark.spec("L19")
-def test_what_a_legacy_client_is_offered() -> None:
-    assert initialized(LEGACY, LEGACY)["capabilities"] == {
-        "tools": {"listChanged": True},
-        "prompts": {"listChanged": True, "own": 1},
-        "resources": {"listChanged": True},
-        "completions": {},
-        "experimental": {"x": {}},
-    }
-    assert initialized(MODERN, LEGACY)["capabilities"] == {
-        "tools": {},
-        "prompts": {"own": 1},
-        "resources": {},
-        "completions": {},
-    }
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_a_legacy_client_is_offered(alone: bool) -> None:
+    logging = {"logging": {}} if alone else {}
+    offered = initialized(LEGACY, LEGACY, alone=alone)["capabilities"]
+    assert offered == {**LISTS, **logging, "experimental": {"x": {}}}
+    assert initialized(MODERN, LEGACY, alone=alone)["capabilities"] == {**LISTS, "logging": {}}
 
 
 @pytest.mark.spec("L15")
@@ -91,8 +93,8 @@ def test_a_legacy_client_gets_its_own_revision(date: str, by: str) -> None:
 
 def test_a_server_that_says_little() -> None:
     silent = ServerFacts(REVISIONS[MODERN], {"tools": Raw(b"5")}, None, None)
-    found = json.loads(bytes(initialize_result(silent, client(LEGACY), "tool")))
+    found = json.loads(bytes(initialize_result(silent, client(LEGACY), "tool", alone=True)))
     assert found["serverInfo"] == {"name": "tool", "version": "unknown"}
     assert "instructions" not in found
     assert found["capabilities"] == {"tools": {}}
-    assert "_meta" not in json.loads(bytes(discover_result(silent)))
+    assert "_meta" not in json.loads(bytes(discover_result(silent, alone=True)))

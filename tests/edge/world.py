@@ -188,8 +188,16 @@ class Client:
     ) -> AsyncIterator[Events]:
         """A call whose answer is read as it comes; leaving closes the connection."""
         params = {"name": name, "arguments": arguments, "_meta": meta or {}}
-        body = self.body("tools/call", params, id)
-        headers = {**self.headers("tools/call", body["params"]), "Accept": BOTH}
+        async with self.opened("tools/call", params, id=id) as events:
+            yield events
+
+    @asynccontextmanager
+    async def opened(
+        self, method: str, params: Json, *, id: object = None
+    ) -> AsyncIterator[Events]:
+        """A request whose answer is read as it comes; leaving closes the connection."""
+        body = self.body(method, params, id)
+        headers = {**self.headers(method, body["params"]), "Accept": BOTH}
         url = self.world.url(self.path)
         response = await self.world.http.post(url, json=body, headers=headers)
         try:
