@@ -72,7 +72,7 @@ class Sealer:
         """The `requestState` to give out, as JSON."""
         nonce = os.urandom(_NONCE)
         sealed = self._cipher.encrypt(nonce, msgspec.json.encode(state), bound_to)
-        return encode(_PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode())
+        return encode(_written(nonce + sealed))
 
     def open(self, text: str | None, bound_to: bytes, now: Seconds) -> State:
         """What was sealed.
@@ -84,6 +84,8 @@ class Sealer:
             if text is None or not text.startswith(_PREFIX):
                 raise BadState("requestState is not one that this server gave out")
             data = base64.urlsafe_b64decode(text.removeprefix(_PREFIX))
+            if _written(data) != text:  # decoding is lenient
+                raise BadState("requestState is not one that this server gave out")
             opened = self._cipher.decrypt(data[:_NONCE], data[_NONCE:], bound_to)
             state: State = _DECODER.decode(opened)
         except (InvalidTag, ValueError) as exc:
@@ -95,6 +97,10 @@ class Sealer:
         if state.until < now:
             raise BadState("requestState has expired; make the request anew")
         return state
+
+
+def _written(data: bytes) -> str:
+    return _PREFIX + base64.urlsafe_b64encode(data).decode()
 
 
 def binding(owner: str, server: str, method: str, params: Fields) -> bytes:

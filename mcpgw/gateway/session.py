@@ -53,6 +53,9 @@ _UNASKED_LEVEL: Final = "info"
 """What a modern server is told of a legacy client that never said which log messages it wants:
 a legacy server would send it some."""
 
+_ALL: Final = "debug"
+"""A legacy server decides itself what it sends to a client that never said."""
+
 _LISTENS_WITHIN: Final = Seconds(5)
 """How long a question that belongs to no request waits for the client to open its stream."""
 
@@ -93,9 +96,11 @@ class Session:
 
     @property
     def wanted_logs(self) -> str | None:
-        """The level that a server is told with each request."""
+        """The least severe messages to deliver; None if they could be somebody else's."""
+        if not self.server.carries_logs:
+            return None
         modern = self.server.era is Era.MODERN
-        return self.log_level or (_UNASKED_LEVEL if modern else None)
+        return self.log_level or (_UNASKED_LEVEL if modern else _ALL)
 
     def introduce(self, client: ClientFacts) -> bool:
         """Learn who the client is, where its session began before it said so; only once."""
@@ -162,7 +167,7 @@ class Session:
             if self.client.revision.visits:
                 self._tell(notification)
         elif method == MESSAGE:
-            if self.log_level is None or is_wanted(params, self.log_level):
+            if is_wanted(params, self.wanted_logs):
                 self._tell(notification)
         elif self._hub is not None:
             self._hub.hear(notification)

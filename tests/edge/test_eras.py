@@ -34,6 +34,7 @@ async def test_every_cell(running: Running, date: str, server: str, mode: str) -
         await read(client, missing=-32602 if modern or server == "modern" else -32002)
         await progress(client)
         await errors(client, modern=modern)
+        await levels(client, carried=(server, mode) != ("legacy", ""))
         await cancelled(world, client, modern=modern, launcher=mode == "-l")
     check_transcript(world, server)
 
@@ -81,13 +82,27 @@ async def errors(client: Client, *, modern: bool) -> None:
     assert told.error == {"code": -5, "message": "as told", "data": {"why": "told"}}
     unknown = await client.call("no-such-tool")
     assert (unknown.status, unknown.error["code"]) == (200, -32602)
-    for method in ("no/such/method", "subscriptions/listen", "logging/setLevel", "tasks/get"):
+    for method in ("no/such/method", "tasks/get"):
         refused = await client.request(method)
         assert (refused.status, refused.error["code"]) == (404 if modern else 200, -32601)
     ping = await client.request("ping")
     assert (ping.status, "error" in ping.answer) == ((404, True) if modern else (200, False))
     for id in (0, "", "1", 1, 2**53 + 1):
         assert (await client.request("tools/list", id=id)).result["tools"]
+
+
+async def levels(client: Client, *, carried: bool) -> None:
+    """Where log messages name nobody, and many share an instance, there are none."""
+    if client.revision == MODERN:
+        assert (await client.request("logging/setLevel", {"level": "debug"})).status == 404
+        return
+    assert (await client.request("subscriptions/listen")).error["code"] == -32601
+    assert ("logging" in client.introduction["capabilities"]) is carried
+    told = await client.request("logging/setLevel", {"level": "debug"})
+    assert told.result == {} if carried else told.error["code"] == -32601
+    if carried:
+        bad = await client.request("logging/setLevel", {"level": "loud"})
+        assert bad.error["code"] == -32602
 
 
 async def cancelled(world: World, client: Client, *, modern: bool, launcher: bool) -> None:
@@ -110,6 +125,8 @@ def check_transcript(world: World, server: str) -> None:
     sent = world.transcript()
     assert any(message["method"] == "notifications/cancelled" for message in sent)
     for message in sent:
+        if "method" not in message:
+            continue
         if message["method"] in ("server/discover", "no/such/method") and revision != MODERN:
             validator(revision, "JSONRPCRequest").validate(message)
         elif message["method"] == "no/such/method":

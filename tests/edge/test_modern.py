@@ -169,7 +169,7 @@ async def test_a_stream_carries_its_own_progress_and_nothing_else(running: Runni
         meta = {"progressToken": "a", PREFIX + "logLevel": "debug"}
         async with (
             client.streaming("hold", key="a", steps=1, meta=meta) as a,
-            client.streaming("hold", key="b", steps=1, meta={"progressToken": "a"}) as b,
+            client.streaming("hold", key="b", steps=1, meta=meta) as b,
         ):
             await a.message(), await b.message()
             log = {"level": "error", "data": "secret"}

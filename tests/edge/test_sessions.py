@@ -272,9 +272,8 @@ async def test_news_goes_to_one_stream_of_each_session(running: Running) -> None
 
 
 @pytest.mark.spec("L3", "L19")
-@pytest.mark.parametrize("mode", ["daemon", "launcher"])
-async def test_what_names_nobody_reaches_nobody(running: Running, mode: str) -> None:
-    async with running({"legacy": tool("legacy", mode=mode)}) as world:
+async def test_what_names_nobody_reaches_nobody(running: Running) -> None:
+    async with running({"legacy": tool("legacy")}) as world:
         client = await world.legacy("legacy")
         async with client.listening() as news:
             for method, params in (

@@ -160,7 +160,14 @@ def quiz(id: Any, params: Json, args: Json) -> None:
     """Ask some questions at once, `rounds` times over, and say what was answered."""
     rounds = args.get("rounds", 1)
     if era == "legacy":
-        sitting: Json = {"id": id, "args": args, "left": rounds, "answers": {}, "open": {}}
+        sitting: Json = {
+            "id": id,
+            "params": params,
+            "args": args,
+            "left": rounds,
+            "answers": {},
+            "open": {},
+        }
         sittings.append(sitting)
         sit(sitting)
         return
@@ -181,7 +188,15 @@ def quiz(id: Any, params: Json, args: Json) -> None:
 
 def sit(sitting: Json) -> None:
     global questions
+    args = sitting["args"]
+    for _ in range(args.get("steps", 0)):
+        sitting["step"] = sitting.get("step", 0) + 1
+        progress(sitting["params"], sitting["step"], 100)
     if not sitting["left"]:
+        if args.get("then_die"):
+            os._exit(4)
+        if args.get("then_hold"):
+            return
         send(id=sitting["id"], result=text(sitting["answers"]))
         sittings.remove(sitting)
         return
