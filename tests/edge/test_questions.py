@@ -20,7 +20,7 @@ from tests.edge.asking import (
 )
 from tests.edge.conftest import Running
 from tests.edge.replies import PATIENCE, Json
-from tests.edge.world import DATES, tool
+from tests.edge.world import DATES, sse_client, tool
 
 TOOLS: Json = {
     "legacy": tool("legacy"),
@@ -188,3 +188,91 @@ async def test_a_question_may_be_withdrawn(running: Running) -> None:
             assert gone["params"]["requestId"] == asked["id"]
             assert "withdrawn" in str(await events.message())
             await legacy.reply(asked["id"], result=ANSWERS["elicitation/create"])  # too late
+
+
+@pytest.mark.spec("L4")
+@pytest.mark.parametrize("name", TOOLS)
+async def test_a_client_that_takes_no_stream_is_asked_on_the_one_it_holds(
+    running: Running, name: str
+) -> None:
+    async with running(TOOLS) as world, asyncio.timeout(PATIENCE):
+        client = await world.legacy(name, "2025-11-25", **LEGACY_CAN)
+        async with client.listening() as events, asyncio.TaskGroup() as group:
+            asking = client.request("tools/call", quiz(FORM), accept="application/json")
+            task = group.create_task(asking)
+            await answer_next(client, events)
+            assert (await task).said == {"k0": ANSWERS["elicitation/create"]}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_the_first_transport_asks_on_its_one_stream(running: Running, name: str) -> None:
+    async with running(TOOLS) as world, sse_client(world, name, roots={}, sampling={}) as client:
+        body = client.body("tools/call", quiz(ROOTS, SAMPLE), "q")
+        await client.post(body)
+        for _ in range(2):
+            asked = await client.events.message()
+            result = ANSWERS[asked["method"]]
+            await client.post({"jsonrpc": "2.0", "id": asked["id"], "result": result})
+        said = (await client.answer("q"))["result"]["content"][0]["text"]
+        assert json.loads(said) == {"k0": ANSWERS["roots/list"], "k1": SAID["k2"]}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_a_legacy_call_that_is_cancelled_withdraws_its_question(
+    running: Running, name: str
+) -> None:
+    async with running(TOOLS) as world:
+        client = await world.legacy(name, "2025-11-25", **LEGACY_CAN)
+        async with client.opened("tools/call", quiz(FORM), id="c") as events:
+            asked = await events.message()
+            await client.notify("notifications/cancelled", {"requestId": "c"})
+            gone = await events.message()
+            assert gone["method"] == "notifications/cancelled"
+            assert gone["params"]["requestId"] == asked["id"]
+            assert await events.ended()
+    if name.startswith("legacy"):
+        (answer,) = [message for message in world.transcript() if "method" not in message]
+        assert answer["result"] == {"action": "cancel"}
+
+
+@pytest.mark.spec("L6")
+async def test_a_disconnect_leaves_a_question_open(running: Running) -> None:
+    async with running(TOOLS) as world:
+        client = await world.legacy("legacy-l", "2025-11-25", **LEGACY_CAN)
+        async with client.opened("tools/call", quiz(FORM), id="c") as events:
+            asked = await events.message()
+        await client.reply(asked["id"], result=ANSWERS["elicitation/create"])
+        heard = (await client.call("heard")).said
+        assert {"jsonrpc": "2.0", "id": "q1", "result": ANSWERS["elicitation/create"]} in heard
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_a_question_nobody_answers_is_given_up(running: Running, name: str) -> None:
+    spec = {**TOOLS[name], "timeouts": {"input": "100ms"}}
+    async with running({name: spec}) as world:
+        client = await world.legacy(name, "2025-11-25", **LEGACY_CAN)
+        reply = await client.request("tools/call", quiz(FORM))
+        assert reply.said == {"k0": {"action": "cancel"}}
+        assert reply.messages[1]["method"] == "notifications/cancelled"
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+async def test_whether_a_server_may_ask_is_configured(running: Running, interactive: bool) -> None:
+    tools = {
+        name: {**TOOLS[name], "daemon": {"max": 1}, "interactive": interactive}
+        for name in ("legacy", "modern")
+    }
+    async with running(tools) as world:
+        for name in tools:
+            told = (await world.modern(name, **CAN).call("capabilities")).said
+            assert told == (CAN if interactive else {})
+
+
+async def test_clients_that_can_do_different_things_share_the_limit(running: Running) -> None:
+    async with running({"legacy": tool("legacy", daemon={"max": 1}, interactive=True)}) as world:
+        pids = set()
+        for can in ({}, CAN, {"roots": {}}, {}):
+            client = world.modern("legacy", **can)
+            assert (await client.call("capabilities")).said == can
+            pids.add((await client.call("pid")).said)
+        assert len(pids) == 4

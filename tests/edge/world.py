@@ -311,7 +311,9 @@ class Sse(Client):
 
 
 @asynccontextmanager
-async def sse_client(world: World, tool: str, path: str | None = None) -> AsyncIterator[Sse]:
+async def sse_client(
+    world: World, tool: str, path: str | None = None, **capabilities: Json
+) -> AsyncIterator[Sse]:
     """A client whose stream is open and whose handshake is done."""
     path = path or f"/mcp/{tool}/sse"
     headers = {"Accept": "text/event-stream"}
@@ -324,7 +326,7 @@ async def sse_client(world: World, tool: str, path: str | None = None) -> AsyncI
         client = Sse(world, tool, events, endpoint)
         params = {
             "protocolVersion": "2024-11-05",
-            "capabilities": {},
+            "capabilities": capabilities,
             "clientInfo": {"name": "test", "version": "1"},
         }
         await client.request("initialize", params)
