@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Raw
 
+from mcpgw.bridge.content import knows_all, retold
 from mcpgw.errors import ProtocolViolation
 from mcpgw.protocol import codes, meta
 from mcpgw.protocol.client import ClientFacts
@@ -47,6 +48,8 @@ def to_client(outcome: Outcome, method: str, client: ClientFacts, server: Server
         return _failure_to_client(outcome, client, server)
     if server.era is Era.MODERN and (client.era is not Era.MODERN or _is_small(outcome.value)):
         _check_complete(outcome.value)
+    if not knows_all(client) and _is_small(outcome.value):
+        outcome = retold(outcome, method, client)
     if client.era is server.era:
         return outcome
     if client.era is Era.MODERN:

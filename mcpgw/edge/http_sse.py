@@ -108,7 +108,7 @@ def _serve(request: web.Request, session: Session, message: Request, outbox: Out
         deliver(Settled(failure(codes.INVALID_REQUEST, "this session is initialized already")))
         return
     try:
-        work = begin(session, message, StreamReply(outbox))
+        work = begin(request, session, message, StreamReply(outbox))
     except GatewayError as exc:
         deliver(failed(request, session.server, message, exc))
         return

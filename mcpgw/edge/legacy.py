@@ -156,7 +156,7 @@ async def _settle_one(
     request: web.Request, session: Session, message: Request, reply: PostReply
 ) -> Settled | None:
     try:
-        work = begin(session, message, reply)
+        work = begin(request, session, message, reply)
     except GatewayError as exc:
         return failed(request, session.server, message, exc)
     return await settle(request, session, message, work)
@@ -183,7 +183,7 @@ async def _settle_batch(
             hear(session, message)
             continue
         try:
-            pending.append((message, begin(session, message, reply)))
+            pending.append((message, begin(request, session, message, reply)))
         except GatewayError as exc:
             answers.append((message.id, failed(request, session.server, message, exc).outcome))
     for message, work in pending:

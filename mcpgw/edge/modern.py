@@ -13,6 +13,7 @@ from mcpgw.edge.ladder import ModernRequest
 from mcpgw.edge.listening import listen
 from mcpgw.edge.reply import PostReply, Settled
 from mcpgw.edge.settling import report
+from mcpgw.edge.trace import traced
 from mcpgw.edge.wire_errors import SERVER_ERROR_STATUS, to_failure, to_wire
 from mcpgw.errors import GatewayError
 from mcpgw.gateway.exchange import Exchange
@@ -57,7 +58,8 @@ async def _settle(
             level = read_level(wanted)
             if wanted is not None and level is None:
                 return Settled(failure(codes.INVALID_PARAMS, f"{LOG_LEVEL} is not a log level"))
-            exchange = Exchange(rung.request, rung.client, ANONYMOUS, reply, rung.opened, level)
+            opened = traced(request.headers, None, rung.opened)
+            exchange = Exchange(rung.request, rung.client, ANONYMOUS, reply, opened, level)
             outcome = await server.serve(exchange)
     except GatewayError as exc:
         report(server, rung.request, exc)

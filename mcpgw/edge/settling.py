@@ -9,6 +9,7 @@ from aiohttp import web
 
 from mcpgw.edge.context import is_local
 from mcpgw.edge.reply import Settled
+from mcpgw.edge.trace import traced
 from mcpgw.edge.wire_errors import CANCELLED, to_failure, to_wire
 from mcpgw.errors import DuplicateId, GatewayError, UnknownSession
 from mcpgw.gateway.exchange import Exchange, ReplyChannel
@@ -21,8 +22,8 @@ log = structlog.get_logger(__name__)
 CANCELLED_FAILURE: Final = failure(CANCELLED, "cancelled by the client")
 
 
-def begin(session: Session, message: Request, reply: ReplyChannel) -> Work:
-    """Start serving a request of a session.
+def begin(request: web.Request, session: Session, message: Request, reply: ReplyChannel) -> Work:
+    """Start serving a message of a session that came with an HTTP request.
 
     Raises:
         GatewayError: It is not taken on.
@@ -32,6 +33,7 @@ def begin(session: Session, message: Request, reply: ReplyChannel) -> Work:
         session.client,
         session.owner,
         reply,
+        traced(request.headers, message.params, None),
         log_level=session.wanted_logs,
         affinity=session.id,
         ask=partial(session.ask, reply),

@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Final
 
+import structlog
+
 from mcpgw import aio
 from mcpgw.bridge.inbound import to_client
 from mcpgw.bridge.introductions import carries_logs, discover_result, initialize_result
@@ -31,6 +33,8 @@ from mcpgw.protocol.subscriptions import UPDATED
 from mcpgw.runtimes.base import Runtime
 from mcpgw.units import Seconds
 
+log = structlog.get_logger(__name__)
+
 _SUBSCRIPTIONS: Final = Owner("subscriptions")
 
 
@@ -55,6 +59,7 @@ class RunningServer:
         self._hubs: dict[Capset, Hub] = {}
         self.on_crowded: Callable[[RunningServer], None] | None = None
         """Called when a request is about to wait, since sessions hold all the instances."""
+        self._repaired = False
         self.mirrors = Mirrors()
         """Which arguments clients repeat in headers."""
 
@@ -158,6 +163,13 @@ class RunningServer:
 
     def _learn(self, listed: Result, client: ClientFacts) -> Result:
         value = self.mirrors.learn(listed.value)
+        if value is not listed.value and not self._repaired:
+            self._repaired = True
+            log.warning(
+                "tools.repaired",
+                server=self.name,
+                reason="an x-mcp-header annotation breaks the rules; clients see none",
+            )
         return Result(value) if client.era is Era.MODERN else listed
 
     async def drain(self, within: Seconds) -> None:

@@ -27,6 +27,10 @@ class Revision:
     era: Era
     batches: bool = False
     """Whether a body may be an array of messages."""
+    audio: bool = True
+    """Whether content may be sound."""
+    links: bool = True
+    """Whether content may be a link to a resource."""
     elicits: bool = True
     """Whether a server may ask the user to fill in a form."""
     visits: bool = True
@@ -38,11 +42,20 @@ class Revision:
 REVISIONS: Final[Mapping[str, Revision]] = {
     row.date: row
     for row in (
-        Revision("2024-11-05", Era.LEGACY, elicits=False, visits=False, samples_many=False),
+        Revision(
+            "2024-11-05",
+            Era.LEGACY,
+            audio=False,
+            links=False,
+            elicits=False,
+            visits=False,
+            samples_many=False,
+        ),
         Revision(
             "2025-03-26",
             Era.LEGACY,
             batches=True,
+            links=False,
             elicits=False,
             visits=False,
             samples_many=False,

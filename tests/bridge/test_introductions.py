@@ -61,7 +61,7 @@ LISTS = {
 @pytest.mark.spec("L19")
 @pytest.mark.parametrize("alone", [False, True])
 def test_what_a_modern_client_is_offered(alone: bool) -> None:
-    logging = {"logging": {}} if alone else {}
+    logging: dict[str, object] = {"logging": {}} if alone else {}
     assert discovered(LEGACY, alone=alone)["capabilities"] == {**LISTS, **logging}
     assert discovered(MODERN, alone=alone)["capabilities"] == {
         **LISTS,
@@ -74,7 +74,7 @@ def test_what_a_modern_client_is_offered(alone: bool) -> None:
 @pytest.mark.spec("L19")
 @pytest.mark.parametrize("alone", [False, True])
 def test_what_a_legacy_client_is_offered(alone: bool) -> None:
-    logging = {"logging": {}} if alone else {}
+    logging: dict[str, object] = {"logging": {}} if alone else {}
     offered = initialized(LEGACY, LEGACY, alone=alone)["capabilities"]
     assert offered == {**LISTS, **logging, "experimental": {"x": {}}}
     assert initialized(MODERN, LEGACY, alone=alone)["capabilities"] == {**LISTS, "logging": {}}

@@ -53,7 +53,7 @@ def test_what_the_gateway_cannot_keep_is_not_declared() -> None:
     )
     declared = json.loads(bytes(upstream_capabilities(modern, asks=True)))
     extensions = {"com.example/x": {"a": 1}}
-    asks = {"elicitation": {}, "sampling": {}, "roots": {}}
+    asks: dict[str, object] = {"elicitation": {}, "sampling": {}, "roots": {}}
     assert declared == {**asks, "extensions": extensions}
     assert json.loads(bytes(upstream_capabilities(modern, asks=False))) == {
         "extensions": extensions

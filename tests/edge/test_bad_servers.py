@@ -283,7 +283,7 @@ async def test_what_the_server_hears_is_its_own_era(running: Running) -> None:
         legacy = await world.legacy("modern")
         told = (await legacy.call("params", a=1)).said
         assert told["_meta"][PREFIX + "clientInfo"] == {"name": "test", "version": "1"}
-        can = {"elicitation": {}, "sampling": {}, "roots": {}}
+        can: Json = {"elicitation": {}, "sampling": {}, "roots": {}}
         assert told["_meta"][PREFIX + "clientCapabilities"] == can
         assert told["_meta"][PREFIX + "logLevel"] == "info"
         assert told["arguments"] == {"a": 1}

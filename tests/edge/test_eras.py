@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.edge.conftest import Running
-from tests.edge.world import DATES, MODERN, PREFIX, Client, World, sse_client
+from tests.edge.world import DATES, MODERN, PREFIX, Client, Legacy, World, sse_client
 from tests.schema import validator
 
 CELLS = [
@@ -96,6 +96,7 @@ async def levels(client: Client, *, carried: bool) -> None:
     if client.revision == MODERN:
         assert (await client.request("logging/setLevel", {"level": "debug"})).status == 404
         return
+    assert isinstance(client, Legacy)
     assert (await client.request("subscriptions/listen")).error["code"] == -32601
     assert ("logging" in client.introduction["capabilities"]) is carried
     told = await client.request("logging/setLevel", {"level": "debug"})

@@ -271,7 +271,8 @@ async def test_whether_a_server_may_ask_is_configured(running: Running, interact
 async def test_clients_that_can_do_different_things_share_the_limit(running: Running) -> None:
     async with running({"legacy": tool("legacy", daemon={"max": 1}, interactive=True)}) as world:
         pids = set()
-        for can in ({}, CAN, {"roots": {}}, {}):
+        sets: list[dict[str, Json]] = [{}, CAN, {"roots": {}}, {}]
+        for can in sets:
             client = world.modern("legacy", **can)
             assert (await client.call("capabilities")).said == can
             pids.add((await client.call("pid")).said)

@@ -82,7 +82,7 @@ async def test_a_modern_client_hears_what_it_asked_for(running: Running, name: s
 
 
 @pytest.mark.spec("N19")
-@pytest.mark.parametrize("name", {**SHARED, **OWN})
+@pytest.mark.parametrize("name", [*SHARED, *OWN])
 async def test_only_what_is_supported_is_acknowledged(running: Running, name: str) -> None:
     async with running({**SHARED, **OWN}) as world:
         wanted = {"promptsListChanged": True, "resourceSubscriptions": ["wire://a", "x://refused"]}
@@ -122,7 +122,7 @@ async def until(client: Client, wanted: set[str]) -> None:
 
 @pytest.mark.spec("L2", "L19")
 @pytest.mark.parametrize("date", LEGACY_DATES)
-@pytest.mark.parametrize("name", {**SHARED, **OWN})
+@pytest.mark.parametrize("name", [*SHARED, *OWN])
 async def test_a_legacy_client_hears_on_its_stream(running: Running, name: str, date: str) -> None:
     async with running({**SHARED, **OWN}) as world:
         client = await world.legacy(name, date)

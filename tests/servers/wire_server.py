@@ -231,7 +231,7 @@ def tell(id: Any, params: Json, args: Json) -> None:
 def touch(id: Any, params: Json, args: Json) -> None:
     """Say that a resource was updated, to whoever subscribed to it."""
     uri = args["uri"]
-    news = {"method": "notifications/resources/updated", "params": {"uri": uri}}
+    news: Json = {"method": "notifications/resources/updated", "params": {"uri": uri}}
     if era == "legacy" and any(uri.startswith(mine) for mine in subscribed):
         send(**news)
     for listen_id, wanted in listens.items():
@@ -243,7 +243,7 @@ def touch(id: Any, params: Json, args: Json) -> None:
 def change(id: Any, params: Json, args: Json) -> None:
     """Say that a list changed."""
     kind = args["list"]
-    news = {"method": f"notifications/{kind}/list_changed", "params": {}}
+    news: Json = {"method": f"notifications/{kind}/list_changed", "params": {}}
     if era == "legacy":
         send(method=news["method"])
     for listen_id, wanted in listens.items():
