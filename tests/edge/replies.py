@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -75,6 +75,8 @@ class Events:
     """An event stream under way."""
 
     response: aiohttp.ClientResponse
+    check: Callable[[Json], None] | None = None
+    """Sees that each message is what its revision allows."""
 
     async def line(self) -> bytes | None:
         """The next line; None at the end."""
@@ -100,6 +102,8 @@ class Events:
         assert found is not None, "the stream ended"
         assert found[0] == "message"
         message: Json = json.loads(found[1])
+        if self.check is not None:
+            self.check(message)
         return message
 
     async def ended(self) -> bool:

@@ -75,11 +75,19 @@ class World:
         file = self.folder / "violations"
         return file.read_text() if file.exists() else ""
 
-    def transcript(self) -> list[Json]:
-        """Every message that reached a server."""
-        file = self.folder / "transcript"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines]
+    def transcript(self, era: str = "*") -> list[Json]:
+        """Every message that reached a server, of that era or of any."""
+        found = (file.read_text().splitlines() for file in self.folder.glob(f"transcript.{era}"))
+        return [json.loads(line) for lines in found for line in lines]
+
+    def check_transcript(self) -> None:
+        """See that all that reached a server is what its revision's schema allows.
+
+        What clients of the tests make up, methods or parameters, is theirs.
+        """
+        for era, revision in (("legacy", LEGACY_DATES[-1]), ("modern", MODERN)):
+            for message in self.transcript(era):
+                check_sent(revision, message)
 
     def modern(self, tool: str, **capabilities: Json) -> "Modern":
         return Modern(self, tool, **capabilities)
@@ -126,6 +134,23 @@ async def world(config: Config, folder: Path) -> AsyncIterator[World]:
             async with asyncio.timeout(PATIENCE):
                 await task
     assert running.violations() == ""
+    running.check_transcript()
+
+
+def check_sent(revision: str, message: Json) -> None:
+    """See that a message to a server is what the revision allows."""
+    method = message.get("method")
+    if method is None:
+        validator(revision, "JSONRPCMessage").validate(message)
+        return
+    if method == "initialize":  # so this is how it is spoken to
+        revision = LEGACY_DATES[-1]
+    kind = "ClientRequest" if "id" in message else "ClientNotification"
+    known = {method for method in RESULTS if (method == "server/discover") <= (revision == MODERN)}
+    if method in known or kind == "ClientNotification":
+        validator(revision, kind).validate(message)
+    else:
+        validator(revision, "JSONRPCRequest").validate(message)
 
 
 def check(revision: str, message: Json, method: str) -> None:
@@ -135,6 +160,12 @@ def check(revision: str, message: Json, method: str) -> None:
     else:
         validator(revision, "JSONRPCMessage").validate(message)
         validator(revision, "Result").validate(message["result"])
+
+
+def check_unasked(message: Json) -> None:
+    """Check what comes on the stream of the first transport beside answers."""
+    if "method" in message:
+        check(Sse.revision, message, "")
 
 
 class Client:
@@ -201,7 +232,7 @@ class Client:
         url = self.world.url(self.path)
         response = await self.world.http.post(url, json=body, headers=headers)
         try:
-            yield Events(response)
+            yield Events(response, lambda message: check(self.revision, message, method))
         finally:
             response.close()
 
@@ -269,7 +300,7 @@ class Legacy(Client):
         headers = {**self.headers("", {}), "Accept": "text/event-stream"}
         async with self.world.http.get(self.world.url(self.path), headers=headers) as response:
             assert response.status == 200
-            yield Events(response)
+            yield Events(response, lambda message: check(self.revision, message, "no answer"))
 
     async def reply(self, id: object, **outcome: Any) -> None:
         """Answer a question of the server's."""
@@ -319,7 +350,7 @@ async def sse_client(
     headers = {"Accept": "text/event-stream"}
     async with world.http.get(world.url(path), headers=headers) as response:
         assert response.status == 200
-        events = Events(response)
+        events = Events(response, check_unasked)
         found = await events.event()
         assert found is not None and found[0] == "endpoint"
         endpoint = found[1] if found[1].startswith("/") else path + found[1]

@@ -51,9 +51,9 @@ def send(**message: Any) -> None:
     write(json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False))
 
 
-def note(variable: str, text: Any) -> None:
+def note(variable: str, text: Any, suffix: str = "") -> None:
     if variable in os.environ:
-        with Path(os.environ[variable]).open("a") as file:
+        with Path(os.environ[variable] + suffix).open("a") as file:
             file.write(text.rstrip("\n") + "\n")
 
 
@@ -568,7 +568,7 @@ def receive(message: Json) -> None:
 
 
 for line in sys.stdin.buffer:
-    note("WIRE_TRANSCRIPT", line.decode())
+    note("WIRE_TRANSCRIPT", line.decode(), "." + era)
     try:
         received = json.loads(line)
         assert isinstance(received, dict) and received["jsonrpc"] == "2.0"
