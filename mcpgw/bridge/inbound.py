@@ -28,12 +28,16 @@ from mcpgw.protocol.rawjson import (
     object_or_empty,
 )
 from mcpgw.protocol.revisions import Era
+from mcpgw.protocol.tasks import are_carried
 
 COMPLETE: Final = Raw(b'"complete"')
 
 _LARGE: Final = 256 * 1024
 """Beyond this a result that passes untouched is not opened to read its type: questions to a
 user are short."""
+
+_TASKED: Final = frozenset({"tools/call"})
+"""What may become a task."""
 
 _MODERN_RESULT_KEYS: Final = ("resultType", "ttlMs", "cacheScope")
 
@@ -47,7 +51,7 @@ def to_client(outcome: Outcome, method: str, client: ClientFacts, server: Server
     if isinstance(outcome, Failure):
         return _failure_to_client(outcome, client, server)
     if server.era is Era.MODERN and (client.era is not Era.MODERN or _is_small(outcome.value)):
-        _check_complete(outcome.value)
+        _check_complete(outcome.value, tasks=method in _TASKED and are_carried(client, server))
     if not knows_all(client) and _is_small(outcome.value):
         outcome = retold(outcome, method, client)
     if client.era is server.era:
@@ -113,7 +117,7 @@ def _legacy_tool(tool: Fields) -> Fields:
     return tool
 
 
-def _check_complete(value: Raw) -> None:
+def _check_complete(value: Raw, *, tasks: bool) -> None:
     """Refuse result types that were not invited; a missing one means complete.
 
     Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic#results
@@ -121,7 +125,7 @@ def _check_complete(value: Raw) -> None:
     if b'"resultType"' not in bytes(value):
         return
     kind = decode_text(_opened(value).get("resultType", COMPLETE))
-    if kind != "complete":
+    if kind != "complete" and not (tasks and kind == "task"):
         raise ProtocolViolation(f"the server sent a result of the type {kind!r}, not asked for")
 
 

@@ -7,12 +7,12 @@ from typing import Final
 
 from msgspec import Raw
 
-from mcpgw.bridge.outbound import TASKS
 from mcpgw.protocol import meta
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.handshake import ServerFacts
 from mcpgw.protocol.rawjson import Fields, encode, object_or_empty
 from mcpgw.protocol.revisions import NEWEST_MODERN, Era
+from mcpgw.protocol.tasks import are_carried
 
 _LISTS: Final = ("tools", "prompts", "resources")
 
@@ -52,7 +52,8 @@ def initialize_result(server: ServerFacts, client: ClientFacts, name: str, *, al
 
     Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle
     """
-    capabilities = _advertised(server, Era.LEGACY, alone=alone)
+    tasks = are_carried(client, server)
+    capabilities = _advertised(server, Era.LEGACY, alone=alone, tasks=tasks)
     result: dict[str, object] = {
         "protocolVersion": client.revision.date,
         "capabilities": encode(capabilities),
@@ -63,18 +64,18 @@ def initialize_result(server: ServerFacts, client: ClientFacts, name: str, *, al
     return encode(result)
 
 
-def _advertised(server: ServerFacts, era: Era, *, alone: bool) -> Fields:
-    """The server's capabilities less what does not cross: tasks, and logs that name nobody."""
+def _advertised(server: ServerFacts, era: Era, *, alone: bool, tasks: bool = False) -> Fields:
+    """The server's capabilities less what does not cross, and logs that name nobody."""
     kept: Fields = {}
     for name, raw in server.capabilities.items():
         if name in _LISTS:
             kept[name] = encode(object_or_empty(raw))
-        elif name == "completions" or (name == "logging" and carries_logs(server, alone=alone)):
-            kept[name] = raw
-        elif name == "extensions" and era is server.era is Era.MODERN:
-            extensions = object_or_empty(raw)
-            extensions.pop(TASKS, None)
-            kept[name] = encode(extensions)
-        elif name == "experimental" and era is server.era:
+        elif (
+            name == "completions"
+            or (name == "logging" and carries_logs(server, alone=alone))
+            or (name == "extensions" and era is server.era is Era.MODERN)
+            or (name == "tasks" and tasks)
+            or (name == "experimental" and era is server.era)
+        ):
             kept[name] = raw
     return kept

@@ -15,10 +15,7 @@ from mcpgw.protocol.methods import LEGACY_ONLY, NOT_BRIDGED, RELAYED
 from mcpgw.protocol.questions import INVITING, inviting
 from mcpgw.protocol.rawjson import Fields, encode, first_byte, object_or_empty
 from mcpgw.protocol.revisions import Era
-
-TASKS: Final = "io.modelcontextprotocol/tasks"
-"""An extension that needs the same instance for every message of a task."""
-
+from mcpgw.protocol.tasks import EXTENSION, METHODS, are_carried
 
 _TOKEN_STARTS: Final = frozenset(bytes([byte]) for byte in b'"-0123456789')
 
@@ -42,14 +39,15 @@ def to_server(
         NotBridged: The gateway does not carry the method, and never advertised it.
     """
     check_method(request.method, client, server)
+    tasks = are_carried(client, server)
     opened = opened or open_params(request.params)
     params, given = dict(opened.params), dict(opened.meta)
     params.pop("_meta", None)
     token = _legal_token(given.pop(meta.PROGRESS_TOKEN, None))
-    if request.method == "tools/call" and client.era is Era.LEGACY:
+    if request.method == "tools/call" and client.era is Era.LEGACY and not tasks:
         params.pop("task", None)  # who never offered tasks MUST answer as if it were not there
     if server.era is Era.MODERN:
-        modern = _modern_meta(given, client, asks=asks)
+        modern = _modern_meta(given, client, asks=asks, tasks=tasks)
         if log_level is not None:
             modern[meta.LOG_LEVEL] = encode(log_level)
         return Outbound(request.method, params, modern, token)
@@ -71,13 +69,15 @@ def check_method(method: str, client: ClientFacts, server: ServerFacts | None = 
         return
     if client.era is Era.MODERN and method in LEGACY_ONLY:
         raise UnknownMethod(f"method {method!r} does not exist in {client.revision.date}")
+    if server is not None and method in METHODS[client.era] and are_carried(client, server):
+        return
     if method in NOT_BRIDGED:
         raise NotBridged(f"{method} is not offered by this gateway")
     if server is not None and server.era is not client.era:
         raise UnknownMethod(f"method {method!r} is unknown to this server")
 
 
-def upstream_capabilities(client: ClientFacts, *, asks: bool) -> Raw:
+def upstream_capabilities(client: ClientFacts, *, asks: bool, tasks: bool) -> Raw:
     """The client capabilities to declare to a modern server: only what the gateway can keep.
 
     A server that needs more answers with the specification's own error.
@@ -86,7 +86,8 @@ def upstream_capabilities(client: ClientFacts, *, asks: bool) -> Raw:
     if client.era is Era.MODERN:
         kept = {k: v for k, v in client.capabilities.items() if asks or k not in INVITING}
         extensions = object_or_empty(client.capabilities.get("extensions"))
-        extensions.pop(TASKS, None)
+        if not tasks:
+            extensions.pop(EXTENSION, None)
         kept.pop("extensions", None)
         if extensions:
             kept["extensions"] = encode(extensions)
@@ -100,8 +101,8 @@ def _legal_token(token: Raw | None) -> Raw | None:
     return token if token is not None and first_byte(token) in _TOKEN_STARTS else None
 
 
-def _modern_meta(given: Fields, client: ClientFacts, *, asks: bool) -> Fields:
-    capabilities = upstream_capabilities(client, asks=asks)
+def _modern_meta(given: Fields, client: ClientFacts, *, asks: bool, tasks: bool) -> Fields:
+    capabilities = upstream_capabilities(client, asks=asks, tasks=tasks)
     return {**_without_envelope(given), **envelope(capabilities, client.info)}
 
 

@@ -1,6 +1,7 @@
 """One request of a client's, made to one instance: translated there, heard meanwhile."""
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Raw
 
@@ -21,6 +22,10 @@ from mcpgw.protocol.messages import Outcome, dump_notification
 from mcpgw.protocol.methods import ASKING, PROGRESS
 from mcpgw.protocol.rawjson import encode
 from mcpgw.protocol.revisions import Era
+from mcpgw.protocol.tasks import RESULT
+
+_ASKING: Final = ASKING | {RESULT}
+"""A task asks as part of the request that waits for its result."""
 
 
 def is_per_session(spec: ServerSpec) -> bool:
@@ -58,7 +63,7 @@ class Caller:
         ask = exchange.ask
         modern = facts_of(link).era is Era.MODERN
         asks = self._spec.asks if modern else self._spec.asks_as_legacy
-        if ask is None or exchange.request.method not in ASKING or not asks:
+        if ask is None or exchange.request.method not in _ASKING or not asks:
             return await link.call(outbound, self.patience, ear)
         if modern:
 

@@ -1,7 +1,7 @@
 """One configured server, running: its instances, what it said about itself, its sessions."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,7 @@ from mcpgw.gateway.exchange import Exchange
 from mcpgw.gateway.held import Suspended
 from mcpgw.gateway.hub import Acquire, Hub
 from mcpgw.gateway.turns import Turns
-from mcpgw.gateway.visits import COMPLETE, Visits, visit_id, wanted_visits
+from mcpgw.gateway.visits import COMPLETE, visit_id, wanted_visits
 from mcpgw.lifecycle.base import Lease, Owner
 from mcpgw.lifecycle.capsets import PLAIN, Capset, capset_of
 from mcpgw.lifecycle.link import ServerLink
@@ -27,9 +27,12 @@ from mcpgw.lifecycle.pools import Pools, open_pools
 from mcpgw.protocol.client import ClientFacts
 from mcpgw.protocol.handshake import ServerFacts
 from mcpgw.protocol.messages import Failure, Notification, Outcome, Result
+from mcpgw.protocol.meta import open_params
 from mcpgw.protocol.methods import ASKING, LIST_CHANGED
 from mcpgw.protocol.revisions import Era
 from mcpgw.protocol.subscriptions import UPDATED
+from mcpgw.protocol.tasks import METHODS as TASK_METHODS
+from mcpgw.protocol.tasks import STATUS, are_carried, is_invited, read_created
 from mcpgw.runtimes.base import Runtime
 from mcpgw.units import Seconds
 
@@ -52,9 +55,8 @@ class RunningServer:
         self.spec = spec
         self.pools = pools
         self.caller = Caller(spec)
-        self.visits = Visits()
         self._opener = opener
-        self._turns = Turns(spec, self.caller, self._lease_for, suspended, tasks, self.visits)
+        self._turns = Turns(spec, self.caller, self._lease_for, suspended, tasks)
         self._tasks = tasks
         self._hubs: dict[Capset, Hub] = {}
         self.on_crowded: Callable[[RunningServer], None] | None = None
@@ -120,13 +122,27 @@ class RunningServer:
         Raises:
             GatewayError: It could not be answered; nothing is left waiting.
         """
-        check_method(exchange.request.method, exchange.client, self._opener.facts)
+        facts = self._opener.facts
+        check_method(exchange.request.method, exchange.client, facts)
+        if exchange.request.method in TASK_METHODS[exchange.client.era]:
+            return await self._turns.desk.serve(exchange)
         if exchange.client.era is Era.MODERN and exchange.request.method in ASKING:
             era = self.era or (await self._facts(exchange.client, exchange.owner)).era
             interactive = not self.capset(exchange.client).is_plain
             return await self._turns.serve(exchange, era, interactive=interactive)
+        if facts is not None and _invites_task(exchange, facts):
+            return await self._serve_as_task(exchange)
         async with self._lease_for(exchange, exchange.affinity) as lease:
             return await self.serve_with(lease, exchange)
+
+    async def _serve_as_task(self, exchange: Exchange) -> Outcome:
+        """Serve what may become a task of a legacy server's; then its instance is kept."""
+        async with AsyncExitStack() as stack:
+            lease = await stack.enter_async_context(self._lease_for(exchange, exchange.affinity))
+            outcome = await self.serve_with(lease, exchange)
+            if (created := read_created(outcome, Era.LEGACY)) is not None:
+                self._turns.desk.keep(exchange, created, lease, stack.pop_all())
+            return outcome
 
     def lease(
         self,
@@ -146,7 +162,7 @@ class RunningServer:
         method = exchange.request.method
         outcome = await self.caller.call(lease, exchange)
         if isinstance(outcome, Failure) and exchange.tell is not None:
-            self.visits.expect(map(visit_id, wanted_visits(outcome)), exchange.tell)
+            self._turns.visits.expect(map(visit_id, wanted_visits(outcome)), exchange.tell)
         answer = to_client(outcome, method, exchange.client, facts_of(lease.member))
         if method == "tools/list" and isinstance(answer, Result):
             return self._learn(answer, exchange.client)
@@ -211,7 +227,9 @@ class RunningServer:
     def broadcast(self, notification: Notification) -> None:
         """Pass on what concerns every client alike; the rest names nobody and is dropped."""
         if notification.method == COMPLETE:
-            self.visits.hear(notification)
+            self._turns.visits.hear(notification)
+        elif notification.method == STATUS:
+            self._turns.desk.hear(notification)
         elif notification.method in LIST_CHANGED or notification.method == UPDATED:
             for hub in self._hubs.values():
                 hub.hear(notification)
@@ -226,6 +244,13 @@ class RunningServer:
             return facts
         async with self.lease(owner, capset, guest=not capset.is_plain) as lease:
             return facts_of(lease.member)
+
+
+def _invites_task(exchange: Exchange, facts: ServerFacts) -> bool:
+    if exchange.client.era is not Era.LEGACY or not are_carried(exchange.client, facts):
+        return False
+    opened = open_params(exchange.request.params)
+    return is_invited(exchange.request.method, opened, exchange.client, facts)
 
 
 @asynccontextmanager

@@ -43,6 +43,7 @@ from mcpgw.protocol.questions import unanswered
 from mcpgw.protocol.rawjson import decode_text, object_or_empty
 from mcpgw.protocol.revisions import Era
 from mcpgw.protocol.subscriptions import EVERY_LIST, MOST_URIS, Filter
+from mcpgw.protocol.tasks import STATUS
 from mcpgw.units import Seconds
 
 Work: TypeAlias = asyncio.Task[Outcome | GatewayError]
@@ -168,6 +169,9 @@ class Session:
                 self._tell(notification)
         elif method == MESSAGE:
             if is_wanted(params, self.wanted_logs):
+                self._tell(notification)
+        elif method == STATUS:
+            if self.client.revision.tasks:
                 self._tell(notification)
         elif self._hub is not None:
             self._hub.hear(notification)

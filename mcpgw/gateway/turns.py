@@ -31,6 +31,7 @@ from mcpgw.gateway.calling import Caller, facts_of
 from mcpgw.gateway.exchange import Exchange
 from mcpgw.gateway.held import HeldCalls, Suspended
 from mcpgw.gateway.parking import Parking
+from mcpgw.gateway.tasks import TaskDesk
 from mcpgw.gateway.visits import Visits, as_input_request, visit_id, wanted_visits
 from mcpgw.lifecycle.base import Lease
 from mcpgw.lifecycle.calls import Ear
@@ -42,6 +43,7 @@ from mcpgw.protocol.meta import Opened, open_params
 from mcpgw.protocol.questions import ELICIT, undeclared
 from mcpgw.protocol.rawjson import decode_text, encode, object_or_empty
 from mcpgw.protocol.revisions import Era
+from mcpgw.protocol.tasks import Created, is_invited, read_created
 from mcpgw.units import Seconds
 
 LeaseFor: TypeAlias = Callable[
@@ -60,13 +62,15 @@ class Turns:
         lease_for: LeaseFor,
         suspended: Suspended,
         tasks: aio.Tasks,
-        visits: Visits,
     ) -> None:
         self._spec = spec
         self._caller = caller
         self._lease_for = lease_for
         self._suspended = suspended
-        self._visits = visits
+        self.visits = Visits()
+        """The pages that users are asked to visit."""
+        self.desk = TaskDesk(caller, suspended, tasks)
+        """The tasks that calls became."""
         patience = spec.timeouts.input
         self._held = HeldCalls(self._perform, suspended, tasks, patience)
         self._parking = Parking(suspended, tasks, patience)
@@ -88,7 +92,7 @@ class Turns:
         if isinstance(state, ReplayState):
             if (refused := _visited(state, opened)) is not None:
                 return refused
-            await self._visits.all_over(state.visits, self._spec.timeouts.call)
+            await self.visits.all_over(state.visits, self._spec.timeouts.call)
         if era is Era.LEGACY and interactive:
             return await self._held.begin(exchange, self._bound(exchange, opened))
         return await self._pass(exchange, opened, state)
@@ -97,6 +101,7 @@ class Turns:
         """Give up what waits for clients, who cannot come back any more."""
         self._held.drain()
         self._parking.drain()
+        self.desk.drain()
 
     async def _perform(
         self, exchange: Exchange, ear: Ear, leased: Callable[[ServerLink], None]
@@ -123,12 +128,23 @@ class Turns:
             if facts.era is Era.MODERN:
                 required = read_input_required(outcome, exchange.request.method)
             if required is None:
+                created = self._created(exchange, opened, facts, outcome)
+                if created is not None:
+                    self.desk.keep(exchange, created, lease, stack.pop_all())
                 return self._translated(exchange, facts, lease.member, outcome)
             check_declared(required, exchange.client)
             parked = None
             if self._spec.mode is Mode.LAUNCHER:
                 parked = self._parking.park(lease, stack.pop_all())
         return self._sealed(exchange, opened, required, lease.member.label, parked)
+
+    def _created(
+        self, exchange: Exchange, opened: Opened, facts: ServerFacts, outcome: Outcome
+    ) -> Created | None:
+        method = exchange.request.method
+        if not is_invited(method, opened, exchange.client, facts):
+            return None
+        return read_created(outcome, facts.era)
 
     async def _lease(
         self, stack: AsyncExitStack, exchange: Exchange, state: State | None
@@ -189,7 +205,7 @@ class Turns:
             data = {"requiredCapabilities": lacking}
             return failure(codes.MISSING_CAPABILITY, "the user has to visit a page first", data)
         ids = tuple(id for one in asked if (id := visit_id(one)) is not None)
-        self._visits.expect(ids, None)
+        self.visits.expect(ids, None)
         opened = exchange.opened or open_params(exchange.request.params)
         state = ReplayState(self._until(), instance, ids)
         sealed = self._suspended.sealer.seal(state, self._bound(exchange, opened))

@@ -35,7 +35,14 @@ ASKING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 """While it works on one of these a server may have questions.
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr"""
 
-NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED_BY: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 """The parameter that `Mcp-Name` mirrors."""
 
 CACHEABLE: Final = frozenset(

@@ -37,6 +37,8 @@ class Revision:
     """Whether it may ask the user to open a page, too."""
     samples_many: bool = True
     """Whether the content of a sampling answer may be several blocks."""
+    tasks: bool = True
+    """Whether a call may become a task (in 2026-07-28 by an extension)."""
 
 
 REVISIONS: Final[Mapping[str, Revision]] = {
@@ -50,6 +52,7 @@ REVISIONS: Final[Mapping[str, Revision]] = {
             elicits=False,
             visits=False,
             samples_many=False,
+            tasks=False,
         ),
         Revision(
             "2025-03-26",
@@ -59,8 +62,9 @@ REVISIONS: Final[Mapping[str, Revision]] = {
             elicits=False,
             visits=False,
             samples_many=False,
+            tasks=False,
         ),
-        Revision("2025-06-18", Era.LEGACY, visits=False, samples_many=False),
+        Revision("2025-06-18", Era.LEGACY, visits=False, samples_many=False, tasks=False),
         Revision("2025-11-25", Era.LEGACY),
         Revision("2026-07-28", Era.MODERN),
     )

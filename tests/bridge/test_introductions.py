@@ -67,7 +67,7 @@ def test_what_a_modern_client_is_offered(alone: bool) -> None:
         **LISTS,
         "logging": {},
         "experimental": {"x": {}},
-        "extensions": {"com.example/x": {}},
+        "extensions": {"com.example/x": {}, PREFIX + "tasks": {}},
     }
 
 
@@ -76,7 +76,9 @@ def test_what_a_modern_client_is_offered(alone: bool) -> None:
 def test_what_a_legacy_client_is_offered(alone: bool) -> None:
     logging: dict[str, object] = {"logging": {}} if alone else {}
     offered = initialized(LEGACY, LEGACY, alone=alone)["capabilities"]
-    assert offered == {**LISTS, **logging, "experimental": {"x": {}}}
+    assert offered == {**LISTS, **logging, "experimental": {"x": {}}, "tasks": {"list": {}}}
+    older = initialized(LEGACY, "2025-06-18", alone=alone)["capabilities"]
+    assert older == {**LISTS, **logging, "experimental": {"x": {}}}
     assert initialized(MODERN, LEGACY, alone=alone)["capabilities"] == {**LISTS, "logging": {}}
 
 

@@ -51,16 +51,16 @@ def test_what_the_gateway_cannot_keep_is_not_declared() -> None:
         roots={},
         extensions={"com.example/x": {"a": 1}, PREFIX + "tasks": {}},
     )
-    declared = json.loads(bytes(upstream_capabilities(modern, asks=True)))
+    declared = json.loads(bytes(upstream_capabilities(modern, asks=True, tasks=False)))
     extensions = {"com.example/x": {"a": 1}}
     asks: dict[str, object] = {"elicitation": {}, "sampling": {}, "roots": {}}
     assert declared == {**asks, "extensions": extensions}
-    assert json.loads(bytes(upstream_capabilities(modern, asks=False))) == {
+    assert json.loads(bytes(upstream_capabilities(modern, asks=False, tasks=False))) == {
         "extensions": extensions
     }
     legacy = client(LEGACY, extensions={"x/y": {}}, roots={"listChanged": True}, tasks={})
-    assert bytes(upstream_capabilities(legacy, asks=False)) == b"{}"
-    assert json.loads(bytes(upstream_capabilities(legacy, asks=True))) == {"roots": {}}
+    assert bytes(upstream_capabilities(legacy, asks=False, tasks=True)) == b"{}"
+    assert json.loads(bytes(upstream_capabilities(legacy, asks=True, tasks=True))) == {"roots": {}}
 
 
 @pytest.mark.parametrize("date", DATES)

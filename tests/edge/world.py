@@ -26,7 +26,13 @@ DATES: Final = (*LEGACY_DATES, MODERN)
 PREFIX: Final = "io.modelcontextprotocol/"
 SERVER: Final = Path(__file__).parents[1] / "servers" / "wire_server.py"
 BOTH: Final = "application/json, text/event-stream"
-NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/cancel": "taskId",
+}
 
 
 def tool(era: str, probe: str = "error", mode: str = "daemon", **settings: Any) -> Json:

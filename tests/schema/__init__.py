@@ -38,13 +38,20 @@ def validator(revision: str, definition: str) -> Validator:
     return made
 
 
+def _definition(result: dict[str, Any], method: str) -> str:
+    kind = result.get("resultType")
+    if kind == "input_required":
+        return "InputRequiredResult"
+    if kind == "task":
+        return "Result"  # of an extension, which has a schema elsewhere
+    return "CreateTaskResult" if "task" in result else RESULTS[method]
+
+
 def check_message(revision: str, message: dict[str, Any], method: str = "") -> None:
     """See that a server's message is what `revision` allows, `method` being what it answers."""
     validator(revision, "JSONRPCMessage").validate(message)
     if "result" in message:
-        asks = message["result"].get("resultType") == "input_required"
-        definition = "InputRequiredResult" if asks else RESULTS[method]
-        validator(revision, definition).validate(message["result"])
+        validator(revision, _definition(message["result"], method)).validate(message["result"])
     elif "id" in message and "method" in message:
         validator(revision, "ServerRequest").validate(message)
     elif "error" not in message:

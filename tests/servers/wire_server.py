@@ -30,6 +30,8 @@ waiting_for_cancel: list[tuple[Any, int]] = []
 cancelled: list[str | None] = []
 seen_ids: set[Any] = set()
 sittings: list[Json] = []
+tasks: dict[str, Json] = {}
+NOW = "2026-07-28T00:00:00Z"
 listens: dict[Any, Json] = {}
 subscribed: list[str] = []
 visited: set[str] = set()
@@ -316,6 +318,55 @@ def visited_now(id: Any, params: Json, args: Json) -> None:
     send(id=id, result=text("noted"))
 
 
+def task_of(key: str) -> Json:
+    """A task as its server tells of it."""
+    ended = tasks[key]["status"] != "working"
+    common = {"taskId": key, "status": tasks[key]["status"], "createdAt": NOW, "lastUpdatedAt": NOW}
+    if era == "legacy":
+        return {**common, "ttl": 60000}
+    inlined = {"result": tasks[key]["result"]} if ended else {}
+    return {**common, "ttlMs": 60000, **inlined}
+
+
+def work(id: Any, params: Json, args: Json) -> None:
+    """Become a task, if that is allowed."""
+    extensions = (
+        params.get("_meta", {}).get(PREFIX + "clientCapabilities", {}).get("extensions", {})
+    )
+    if "task" not in params and PREFIX + "tasks" not in extensions:
+        send(id=id, result=text("done at once"))
+        return
+    key = f"task-{os.getpid()}-{len(tasks)}"
+    tasks[key] = {"status": "working", "result": text("done later")}
+    made = task_of(key)
+    send(id=id, result={"task": made} if era == "legacy" else {"resultType": "task", **made})
+
+
+def finish(id: Any, params: Json, args: Json) -> None:
+    key = args["taskId"]
+    tasks[key]["status"] = "completed"
+    if era == "legacy":
+        send(method="notifications/tasks/status", params=task_of(key))
+    send(id=id, result=text("finished"))
+
+
+def about_task(id: Any, params: Json) -> None:
+    if params["taskId"] in tasks:
+        send(id=id, result=complete(task_of(params["taskId"])))
+    else:
+        error(id, -32602, "no such task")
+
+
+def cancel_task(id: Any, params: Json) -> None:
+    tasks[params["taskId"]]["status"] = "cancelled"
+    about_task(id, params)
+
+
+def task_result(id: Any, params: Json) -> None:
+    related = {PREFIX + "related-task": {"taskId": params["taskId"]}}
+    send(id=id, result={**tasks[params["taskId"]]["result"], "_meta": related})
+
+
 def flood(id: Any, params: Json, args: Json) -> None:
     for step in range(args["count"]):
         token = params.get("_meta", {}).get("progressToken")
@@ -386,6 +437,8 @@ TOOLS: dict[str, Callable[[Any, Json, Json], None]] = {
     "push": push,
     "ask": ask,
     "quiz": quiz,
+    "work": work,
+    "finish": finish,
     "withdraw": withdraw,
     "tell": tell,
     "touch": touch,
@@ -431,8 +484,14 @@ METHODS: dict[str, Callable[[Any, Json], None]] = {
     "com.example/extension": lambda id, params: send(id=id, result=complete({"extended": True})),
 }
 
+METHODS["tasks/get"] = about_task
+METHODS["tasks/cancel"] = cancel_task
+METHODS["tasks/update"] = lambda id, params: send(id=id, result=complete({}))
+
 LEGACY_METHODS = {
     **METHODS,
+    "tasks/result": task_result,
+    "tasks/list": lambda id, params: send(id=id, result={"tasks": [task_of(key) for key in tasks]}),
     "resources/subscribe": subscribe,
     "resources/unsubscribe": unsubscribe,
     "logging/setLevel": set_level,
@@ -445,6 +504,10 @@ CAPABILITIES: Json = {
     "completions": {},
     "logging": {},
 }
+if era == "legacy":
+    CAPABILITIES["tasks"] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+else:
+    CAPABILITIES["extensions"] = {PREFIX + "tasks": {}}
 INFO = {"name": "wire", "version": "1.2.3"}
 
 
