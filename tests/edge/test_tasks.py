@@ -44,7 +44,7 @@ async def test_a_legacy_task_from_beginning_to_end(running: Running, name: str) 
             assert not others.response.content._buffer
 
 
-@pytest.mark.spec("X3")
+@pytest.mark.spec("CL9")
 @pytest.mark.parametrize("name", LEGACY)
 async def test_a_legacy_task_is_nobody_elses(running: Running, name: str) -> None:
     async with running(TOOLS) as world:
@@ -80,7 +80,7 @@ async def test_a_modern_task_from_beginning_to_end(running: Running, name: str) 
         assert (wrong.status, wrong.error["code"]) == (400, -32020)
 
 
-@pytest.mark.spec("N28", "CL9")
+@pytest.mark.spec("N28")
 async def test_no_task_where_none_was_asked_for_or_across_eras(running: Running) -> None:
     async with running(TOOLS) as world:
         for name in ("modern", "legacy"):
@@ -90,6 +90,8 @@ async def test_no_task_where_none_was_asked_for_or_across_eras(running: Running)
             assert "tasks" not in old.introduction["capabilities"]
             assert (await old.request("tools/call", TASKED)).text == "done at once"
             assert (await old.request("tasks/list")).error["code"] == -32601
+            unknown = await world.modern("legacy").request("tasks/get", {"taskId": "x"})
+            assert (unknown.status, unknown.error["code"]) == (404, -32601)
         newer = await world.legacy("modern")
         assert (await newer.request("tools/call", TASKED)).text == "done at once"
         found = (await world.modern("legacy").request("server/discover")).result["capabilities"]
