@@ -14,7 +14,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
-from typing import Any, Generic
+from typing import Generic
 
 import structlog
 
@@ -22,9 +22,9 @@ from mcpgw.aio import Tasks
 from mcpgw.errors import GatewayError, StartFailed
 from mcpgw.lifecycle import refusals
 from mcpgw.lifecycle.affinity import Affinities
-from mcpgw.lifecycle.base import Lease, M, Opener, Owner
-from mcpgw.lifecycle.health import HEALTHY, after_failure, after_ready
+from mcpgw.lifecycle.base import M, Opener, Owner
 from mcpgw.lifecycle.kin import ALONE, Kin
+from mcpgw.lifecycle.leasing import Leasing
 from mcpgw.lifecycle.plan import (
     PoolLimits,
     choose,
@@ -35,8 +35,9 @@ from mcpgw.lifecycle.plan import (
     room_of,
 )
 from mcpgw.lifecycle.queue import FairQueue
+from mcpgw.lifecycle.record import Record
 from mcpgw.lifecycle.slots import Slots
-from mcpgw.lifecycle.states import PoolState, Slot, SlotState, SlotView, Snapshot
+from mcpgw.lifecycle.states import Slot, SlotState, SlotView, Snapshot
 from mcpgw.units import Seconds
 
 log = structlog.get_logger(__name__)
@@ -89,13 +90,12 @@ class Pool(Generic[M]):
         self._name = name
         self._kin = kin
         self._limits = limits
-        self._jitter = jitter
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()  # what the timer logs belongs to no request
         self._slots = Slots(name, opener, tasks, self)
         self._queue: FairQueue[_Ticket[M]] = FairQueue()
         self._affinities: Affinities[M] = Affinities()
-        self._health = HEALTHY
+        self._record = Record(name, limits.backoff, jitter)
         self._shutting_down = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -104,9 +104,9 @@ class Pool(Generic[M]):
 
     def lease(
         self, owner: Owner, *, affinity: str | None = None, guest: bool = False
-    ) -> "_Leasing[M]":
+    ) -> Leasing[M]:
         """See `Lifecycle.lease`."""
-        return _Leasing(self, owner, affinity, guest)
+        return Leasing(self, owner, affinity, guest=guest)
 
     async def drain(self, within: Seconds) -> None:
         """See `Lifecycle.drain`. Instances stop as soon as nobody uses them."""
@@ -128,23 +128,23 @@ class Pool(Generic[M]):
         now = self._loop.time()
         return Snapshot(
             name=self._name,
-            state=self._health.state(self._limits.backoff),
+            state=self._record.health.state(self._limits.backoff),
             shutting_down=self._shutting_down,
             slots=tuple(
                 SlotView(s.label, s.state, s.in_flight, s.served, Seconds(now - s.started_at))
                 for s in self._slots
             ),
             waiting=len(self._queue),
-            failures=self._health.failures,
-            last_error=self._health.error,
-            retry_in=self._health.retry_after(now),
+            failures=self._record.health.failures,
+            last_error=self._record.health.error,
+            retry_in=self._record.health.retry_after(now),
         )
 
     def __repr__(self) -> str:
         return f"<Pool {self.snapshot()}>"
 
-    def _take(self, affinity: str | None, guest: bool) -> Slot[M] | None:
-        """Lease an instance at once if one is free and nobody waits."""
+    def take(self, affinity: str | None, *, guest: bool) -> Slot[M] | None:
+        """See `Lessor.take`."""
         if self._queue and not guest:
             return None
         slot = self._pick(affinity, guest)
@@ -157,10 +157,10 @@ class Pool(Generic[M]):
             self._notify()
         return slot
 
-    async def _wait(
-        self, owner: Owner, affinity: str | None, guest: bool
+    async def wait(
+        self, owner: Owner, affinity: str | None, *, guest: bool
     ) -> tuple[Slot[M], Seconds]:
-        """Lease an instance when it is this request's turn; say how long that took."""
+        """See `Lessor.wait`."""
         if self._shutting_down:
             raise refusals.shutting_down(self._name)
         if len(self._queue) >= self._limits.queue_size:
@@ -196,7 +196,8 @@ class Pool(Generic[M]):
             self._slots.move(slot, SlotState.READY)
         self._settle()
 
-    def _release(self, slot: Slot[M], guest: bool) -> None:
+    def release(self, slot: Slot[M], *, guest: bool) -> None:
+        """See `Lessor.release`."""
         slot.in_flight -= 1
         slot.guests -= guest
         slot.proven = slot.proven or not _is_lost(slot)
@@ -204,7 +205,7 @@ class Pool(Generic[M]):
             slot.idle_since = self._loop.time()
             self._wake_by(slot.idle_since + self._limits.idle_timeout)
         spent = slot.state is not SlotState.READY or not has_room(slot, self._limits)
-        if self._queue or spent or self._health.failures:
+        if self._queue or spent or self._record.health.failures:
             self._settle()
         elif self._watchers:
             self._notify()
@@ -235,7 +236,7 @@ class Pool(Generic[M]):
             self._slots,
             len(self._queue),
             self._limits,
-            self._health,
+            self._record.health,
             now,
             elsewhere=self._kin.elsewhere(self),
             shutting_down=self._shutting_down,
@@ -258,8 +259,8 @@ class Pool(Generic[M]):
         for slot in self._slots:
             if slot.state not in (SlotState.READY, SlotState.DRAINING):
                 continue
-            if self._health.failures and is_proven(slot, self._limits, now):
-                self._forgive(slot)
+            if self._record.health.failures and is_proven(slot, self._limits, now):
+                self._record.forgive(slot.ready_at)
             if _is_lost(slot):
                 self._lost(slot, now)
 
@@ -299,7 +300,7 @@ class Pool(Generic[M]):
 
     def _refuse_hopeless(self, until: float, now: float) -> None:
         for ticket in [t for t in self._queue if t.deadline <= until]:
-            self._refuse(ticket, refusals.backing_off(self._name, self._health, now))
+            self._refuse(ticket, refusals.backing_off(self._name, self._record.health, now))
 
     def _refuse(self, ticket: _Ticket[M], error: GatewayError) -> None:
         self._queue.remove(ticket)
@@ -326,8 +327,7 @@ class Pool(Generic[M]):
 
     def slot_ready(self, slot: Slot[M]) -> None:
         """See `SlotWatcher`."""
-        if self._health.state(self._limits.backoff) is not PoolState.RUNNING:
-            self._health = after_ready(self._health)
+        self._record.ready()
         self._settle()
 
     def slot_lost(self, slot: Slot[M]) -> None:
@@ -338,7 +338,7 @@ class Pool(Generic[M]):
         """See `SlotWatcher`."""
         self._affinities.forget(slot)
         if failure is not None:
-            self._fail(slot, failure, self._loop.time())
+            self._record.fail(slot.started_at, failure, self._loop.time())
             self._answer_start_failure(failure)
         self._settle()
         self._kin.freed(self)
@@ -347,27 +347,9 @@ class Pool(Generic[M]):
         # The end of one that serves its last lease says nothing about the next one.
         if slot.state is SlotState.READY and not is_proven(slot, self._limits, now):
             assert slot.member is not None
-            self._fail(slot, refusals.lost_early(self._name, slot.member.exit), now)
+            error = refusals.lost_early(self._name, slot.member.exit)
+            self._record.fail(slot.started_at, error, now)
         self._slots.move(slot, SlotState.STOPPING)
-
-    def _fail(self, slot: Slot[M], error: StartFailed, now: float) -> None:
-        if not self._health.is_news(slot.started_at):
-            return
-        backoff = self._limits.backoff
-        self._health = after_failure(self._health, error, now, backoff, self._jitter())
-        failed = self._health.state(backoff) is PoolState.FAILED
-        (log.error if failed else log.warning)(
-            "pool.failed" if failed else "pool.backoff",
-            server=self._name,
-            error=str(error),
-            failures=self._health.failures,
-            retry_in_s=round(self._health.retry_after(now), 3),
-        )
-
-    def _forgive(self, slot: Slot[M]) -> None:
-        if self._health.is_news(slot.ready_at):
-            log.info("pool.recovered", server=self._name, failures=self._health.failures)
-            self._health = HEALTHY
 
     def _answer_start_failure(self, failure: StartFailed) -> None:
         if self._limits.isolated:
@@ -376,7 +358,7 @@ class Pool(Generic[M]):
             if oldest is not None and len(self._queue) > starting:
                 self._refuse(oldest, failure)
         elif not any(s.state in (SlotState.STARTING, SlotState.READY) for s in self._slots):
-            wait = self._health.retry_after(self._loop.time())
+            wait = self._record.health.retry_after(self._loop.time())
             for ticket in list(self._queue):
                 self._refuse(ticket, refusals.retold(failure, wait))
 
@@ -438,29 +420,3 @@ def _is_idle(slot: Slot[M]) -> bool:
 
 def _is_lost(slot: Slot[M]) -> bool:
     return slot.member is not None and slot.member.lost.is_set()
-
-
-class _Leasing(Generic[M]):
-    """The block in which a lease is held. A class, since it is entered for every request."""
-
-    __slots__ = ("_affinity", "_guest", "_owner", "_pool", "_slot")
-
-    _slot: Slot[M]
-
-    def __init__(self, pool: Pool[M], owner: Owner, affinity: str | None, guest: bool) -> None:
-        self._pool = pool
-        self._guest = guest
-        self._owner = owner
-        self._affinity = affinity
-
-    async def __aenter__(self) -> Lease[M]:
-        slot = self._pool._take(self._affinity, self._guest)
-        queued = Seconds(0)
-        if slot is None:
-            slot, queued = await self._pool._wait(self._owner, self._affinity, self._guest)
-        self._slot = slot
-        assert slot.member is not None
-        return Lease(slot.member, queued)
-
-    async def __aexit__(self, *exc_info: Any) -> None:
-        self._pool._release(self._slot, self._guest)
