@@ -62,7 +62,7 @@ class Caller:
         link, outbound, ear = await self.prepare(lease, exchange)
         ask = exchange.ask
         modern = facts_of(link).era is Era.MODERN
-        asks = self._spec.asks if modern else self._spec.asks_as_legacy
+        asks = self._spec.asks if modern else link.may_ask
         if ask is None or exchange.request.method not in _ASKING or not asks:
             return await link.call(outbound, self.patience, ear)
         if modern:

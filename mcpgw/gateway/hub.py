@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -25,6 +25,10 @@ from mcpgw.protocol.revisions import Era
 from mcpgw.protocol.subscriptions import NOTHING, Filter, union
 
 log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+"""Between two tries to get an instance for those who hold on, in seconds."""
 
 Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[Lease[ServerLink]]]
 """An instance to be told by."""
@@ -129,20 +133,32 @@ class Hub:
 
     async def _follow(self) -> None:
         """Be told by one instance after the other, for as long as somebody holds on."""
-        try:
-            while self._is_wanted:
+        pause = _FIRST_PAUSE
+        while self._is_wanted:
+            try:
                 with suppress(ServerFailed):  # then by the next one
                     async with self._acquire() as lease:
+                        pause = _FIRST_PAUSE
                         self._link = lease.member
                         if self._alone:
                             lease.member.on_notification = self.hear
                         await self._tend(lease.member, lambda: self._is_wanted)
-        except GatewayError as exc:
-            log.info("subscriptions.lost", server=self._name, reason=str(exc))
-            self._end(exc)
-        finally:
-            self._task = None
+            except GatewayError as exc:
+                log.info("subscriptions.lost", server=self._name, reason=str(exc))
+                self._end(exc)
+                await self._pause(max(pause, exc.retry_after or 0))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        self._task = None
         self._change()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before an instance is asked for again, unless somebody new wants one."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._waiters and self._is_wanted:
+                    await self._changed.wait()
+                    self._changed.clear()
 
     async def _follow_loosely(self, link: ServerLink) -> None:
         """Be told by an instance for as long as it lives anyway."""

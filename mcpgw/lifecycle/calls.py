@@ -15,6 +15,9 @@ from mcpgw.units import Seconds
 OnParams: TypeAlias = Callable[[Raw], None]
 OnNotification: TypeAlias = Callable[[Notification], None]
 
+MOST_QUESTIONS: Final = 32
+"""How many questions of one call may be open at once; one more is refused."""
+
 FOREVER: Final = Seconds(inf)
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from mcpgw.config.schema import ServerSpec
 from mcpgw.errors import DeadlineExceeded, InstanceExited, LineTooLong, ServerFailed, ShuttingDown
-from mcpgw.lifecycle.calls import DEAF, Call, Ear, OnNotification, Patience, only
+from mcpgw.lifecycle.calls import DEAF, MOST_QUESTIONS, Call, Ear, OnNotification, Patience, only
 from mcpgw.protocol import codes
 from mcpgw.protocol.connection import (
     Answered,
@@ -71,6 +71,8 @@ class ServerLink:
         self._outgoing: list[bytes] = []
         self._turn: asyncio.Handle | None = None
         self._logs_astray = False
+        self.may_ask = False
+        """Whether it was told of capabilities that invite questions; it serves one call then."""
         self.unfit = False
         """Whether what it says could be taken for somebody else's, so that nobody should get it."""
         self.lost = asyncio.Event()
@@ -267,6 +269,8 @@ class ServerLink:
         """Whether somebody takes a question. One given up may still ask: then it's nobody's."""
         asking = (call for call in self._calls.values() if call.ear.question is not None)
         call = only(asking) if not self.unfit or self.on_question is not None else None
+        if call is not None and len(call.questions) >= MOST_QUESTIONS:
+            return False
         if call is not None and call.ear.question is not None and not call.answer.done():
             call.questions.add(id_key(request.id))
             call.ear.question(request)

@@ -208,6 +208,7 @@ class ServerOpener:
         if is_modern_refusal(outcome):
             raise _WrongEra("initialize was answered with an unsupported-version error")
         facts = self._read(read_initialize, outcome)
+        link.may_ask = not capset.is_plain
         link.notify(INITIALIZED)
         return facts
 
