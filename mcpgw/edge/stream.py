@@ -13,6 +13,10 @@ from mcpgw.units import KIB, Bytes, Seconds
 _BATCH: Final = 64 * KIB
 """How much of what waits goes into one write."""
 
+RETRY_MS: Final = 1000
+"""How long a client should wait before it resumes: what the official clients take for the
+first time by themselves."""
+
 
 class EventStream(EventSourceResponse):
     """An event stream of ready-made JSON: no decoding, no splitting into lines.
@@ -48,6 +52,15 @@ class EventStream(EventSourceResponse):
         name = b"" if event is None else b"event: %b\n" % event.encode()
         with self._watchdog:
             await self.write(b"%bdata: %b\n\n" % (name, message.replace(b"\r", b" ")))
+
+    async def send_prime(self, id: str) -> None:
+        """Send an event without data, by whose id a client can resume, and how soon it should.
+
+        Raises:
+            ConnectionError: The reader is gone, or took nothing for too long.
+        """
+        with self._watchdog:
+            await self.write(b"id: %b\nretry: %d\ndata: \n\n" % (id.encode(), RETRY_MS))
 
     async def send_messages(self, messages: Sequence[bytes]) -> None:
         """Send JSON messages, each as one event, in one write.
@@ -138,6 +151,12 @@ class Outbox:
         """Let the pump end once everything is sent."""
         self._closed = True
         self._wake.set()
+
+    def stop(self) -> None:
+        """Let the pump end at once; what waits is for another reader to get."""
+        self._items.clear()
+        self._size = 0
+        self.close()
 
     async def pump(self, stream: EventStream) -> None:
         """Send what is put, until closed.

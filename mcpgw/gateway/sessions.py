@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import structlog
@@ -44,6 +44,8 @@ class _Listener:
 
     deliver: Callable[[Notification], None]
     stop: Callable[[], None]
+    attended: bool = True
+    """Whether the stream is open; it may have broken, and its client may come back."""
 
 
 class Session:
@@ -66,6 +68,7 @@ class Session:
         self._seen = asyncio.get_running_loop().time()
         self._ended = False
         self._introduced = False
+        self._at_end: list[Callable[[], None]] = []
 
     def introduce(self, client: ClientFacts) -> bool:
         """Learn who the client is, where its session began before it said so; only once."""
@@ -80,7 +83,8 @@ class Session:
 
     def idle_for(self, now: float) -> Seconds:
         """How long nothing has happened; zero while something is in flight."""
-        busy = bool(self._work) or self._listener is not None
+        listener = self._listener
+        busy = bool(self._work) or (listener is not None and listener.attended)
         return Seconds(0.0 if busy else now - self._seen)
 
     @property
@@ -130,11 +134,16 @@ class Session:
 
     @contextmanager
     def listening(
-        self, deliver: Callable[[Notification], None], stop: Callable[[], None]
+        self,
+        deliver: Callable[[Notification], None],
+        stop: Callable[[], None],
+        *,
+        stays: bool = False,
     ) -> Iterator[None]:
         """Hear what answers no request, for the length of the block; the newest listener wins.
 
-        `stop` is called when a newer listener takes over, or the session ends.
+        `stop` is called when a newer listener takes over, or the session ends. One that
+        `stays` hears on after the block, until there is a newer one, but keeps no session.
         """
         if self._listener is not None:
             self._listener.stop()
@@ -143,8 +152,15 @@ class Session:
             yield
         finally:
             if self._listener is mine:
-                self._listener = None
+                self._listener = replace(mine, attended=False) if stays else None
             self.touch()
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call back when the session ends, or at once if it has."""
+        if self._ended:
+            callback()
+        else:
+            self._at_end.append(callback)
 
     async def settled(self) -> None:
         """Wait until nothing is in flight."""
@@ -157,6 +173,8 @@ class Session:
         self._ended = True
         if self._listener is not None:
             self._listener.stop()
+        while self._at_end:
+            self._at_end.pop()()
         for work in tuple(self._work.values()):
             work.cancel()
         async with self._holding:

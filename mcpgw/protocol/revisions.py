@@ -27,15 +27,19 @@ class Revision:
     era: Era
     batches: bool = False
     """Whether a body may be an array of messages."""
+    resumes: bool = False
+    """Whether a client may come back to an event stream that broke."""
+    primes: bool = False
+    """Whether an event stream begins with an event that has an id and no data."""
 
 
 REVISIONS: Final[Mapping[str, Revision]] = {
     row.date: row
     for row in (
         Revision("2024-11-05", Era.LEGACY),
-        Revision("2025-03-26", Era.LEGACY, batches=True),
-        Revision("2025-06-18", Era.LEGACY),
-        Revision("2025-11-25", Era.LEGACY),
+        Revision("2025-03-26", Era.LEGACY, batches=True, resumes=True),
+        Revision("2025-06-18", Era.LEGACY, resumes=True),
+        Revision("2025-11-25", Era.LEGACY, resumes=True, primes=True),
         Revision("2026-07-28", Era.MODERN),
     )
 }
