@@ -113,7 +113,7 @@ class Reader(Protocol):
     def put(self, message: Message) -> None: ...  # noqa: D102
     def answer(self, message: Message) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
-    def stop(self) -> None: ...  # noqa: D102
+    def give_up(self) -> None: ...  # noqa: D102
 
 
 class Keeper(Protocol):
@@ -193,15 +193,15 @@ class KeptStream:
     def attach(self, reader: Reader, position: int = 0) -> None:
         """Send what came after that position, and whatever comes, to this reader.
 
-        A reader that is still there ends: the newest wins, since a client notices before
-        we do that its connection is dead.
+        A reader that is still there is dropped: the newest wins, since a client notices
+        before we do that its connection is dead.
 
         Raises:
             EventsGone: See `ReplayLog.after`.
         """
         events = self.log.after(position)
         if self._reader is not None:
-            self._reader.stop()
+            self._reader.give_up()
         self._reader = reader
         for event in events:
             reader.answer(event)

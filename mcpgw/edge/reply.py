@@ -157,22 +157,23 @@ async def stream_to_end(
 ) -> None:
     """Open the stream and send what the outbox gets, until it closes or the reader goes.
 
-    `prime` is the id of an event that goes first. A reader that is too slow for the outbox
-    is disconnected, so that its client learns that something was lost.
+    `prime` is the id of an event that goes first. A reader that is given up is disconnected:
+    one that is too slow for the outbox learns so that something was lost, and where another
+    took its place, the handler that waits for the answer ends.
     """
 
     def drop() -> None:
         if request.transport is not None:
             request.transport.abort()
 
-    outbox.on_overflow = drop
+    outbox.on_given_up = drop
     try:
         await stream.prepare(request)
         try:
             if prime is not None:
                 await stream.send_prime(prime)
             await outbox.pump(stream)
-            if outbox.overflowed:
+            if outbox.given_up:
                 drop()
             await stream.write_eof()
         finally:

@@ -123,9 +123,9 @@ class Outbox:
         self._size = 0
         self._wake = asyncio.Event()
         self._closed = False
-        self.overflowed = False
-        """Set when a message found no room: the reader is too slow and must be dropped."""
-        self.on_overflow: Callable[[], None] | None = None
+        self.given_up = False
+        """Set when the reader must be dropped: it is too slow, or another took its place."""
+        self.on_given_up: Callable[[], None] | None = None
         """Drops the reader, for whom the pump may be waiting."""
 
     @property
@@ -138,7 +138,7 @@ class Outbox:
         if self._closed:
             return
         if self._size + len(message) > self._limit:
-            self._overflow()
+            self.give_up()
             return
         self._append(message)
 
@@ -152,11 +152,13 @@ class Outbox:
         self._closed = True
         self._wake.set()
 
-    def stop(self) -> None:
-        """Let the pump end at once; what waits is for another reader to get."""
+    def give_up(self) -> None:
+        """Have the reader dropped; what waits for it is not sent."""
+        self.given_up = True
         self._items.clear()
-        self._size = 0
         self.close()
+        if self.on_given_up is not None:
+            self.on_given_up()
 
     async def pump(self, stream: EventStream) -> None:
         """Send what is put, until closed.
@@ -191,13 +193,6 @@ class Outbox:
             room -= len(message)
             taken.append(message)
         return taken
-
-    def _overflow(self) -> None:
-        self.overflowed = True
-        self._items.clear()
-        self.close()
-        if self.on_overflow is not None:
-            self.on_overflow()
 
     def _append(self, message: Message) -> None:
         if isinstance(message, bytes) and len(message) > SLICE:
