@@ -42,7 +42,10 @@ from mcpgw.units import Bytes
 async def post_initialize(
     request: web.Request, server: RunningServer, rung: LegacyInitialize, accepts: Accepts
 ) -> web.StreamResponse:
-    """Open a session. A server that takes long to start gets its client an event stream."""
+    """Open a session. A server that takes long to start gets its client an event stream.
+
+    That one cannot be resumed: a client that leaves meanwhile leaves no session behind.
+    """
     sessions = request.app[CONTEXT].sessions
     request[SERVED].method = INITIALIZE
     try:
