@@ -36,7 +36,6 @@ from mcpgw.protocol.messages import (
 )
 from mcpgw.protocol.methods import CANCELLED, INITIALIZE
 from mcpgw.protocol.rawjson import object_or_empty
-from mcpgw.units import Bytes
 
 
 async def post_initialize(
@@ -139,8 +138,7 @@ async def _read(
 ) -> web.StreamResponse:
     """Send a stream from that position on, until it ends or a newer reader comes."""
     context = request.app[CONTEXT]
-    # What was missed does not count: its reader had no time to be slow.
-    outbox = Outbox(Bytes(context.config.limits.stream_buffer + stream.missed(position)))
+    outbox = Outbox(context.config.limits.stream_buffer)
     response = EventStream(keep_alive=context.config.keep_alive)
     prime = stream.log.id_at(position) if session.client.revision.primes else None
     with stream.read_by(outbox, position), ExitStack() as stack:

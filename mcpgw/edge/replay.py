@@ -112,6 +112,7 @@ class Reader(Protocol):
 
     def put(self, message: Message) -> None: ...  # noqa: D102
     def answer(self, message: Message) -> None: ...  # noqa: D102
+    def catch_up(self, messages: list[Message]) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
     def give_up(self) -> None: ...  # noqa: D102
 
@@ -182,14 +183,6 @@ class KeptStream:
         elif self._keeper is not None:
             self._keeper.moved(self)
 
-    def missed(self, position: int) -> Bytes:
-        """How many bytes came after that position.
-
-        Raises:
-            EventsGone: See `ReplayLog.after`.
-        """
-        return Bytes(sum(len(event) for event in self.log.after(position)))
-
     def attach(self, reader: Reader, position: int = 0) -> None:
         """Send what came after that position, and whatever comes, to this reader.
 
@@ -203,8 +196,7 @@ class KeptStream:
         if self._reader is not None:
             self._reader.give_up()
         self._reader = reader
-        for event in events:
-            reader.answer(event)
+        reader.catch_up(events)
         if self.is_closed:
             reader.close()
         if self._keeper is not None:

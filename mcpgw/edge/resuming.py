@@ -69,7 +69,7 @@ class Replays:
         stream = self._by_name.get(name)
         if stream is None or stream.owner != session.id:
             raise EventsGone(f"no stream of this session has that event; {WHAT_TO_DO}")
-        stream.missed(position)
+        stream.log.after(position)
         return stream, position
 
     def listen(self, stream: KeptStream) -> None:

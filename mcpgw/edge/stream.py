@@ -147,6 +147,15 @@ class Outbox:
         if not self._closed:
             self._append(message)
 
+    def catch_up(self, messages: Sequence[Message]) -> None:
+        """Add what a reader missed, which leaves as much room for the rest as there was.
+
+        It had no time yet to be slow.
+        """
+        for message in messages:
+            self._limit = Bytes(self._limit + len(message))
+            self._append(message)
+
     def close(self) -> None:
         """Let the pump end once everything is sent."""
         self._closed = True

@@ -36,6 +36,9 @@ class Connection:
     def answer(self, message: Message) -> None:
         self.put(message)
 
+    def catch_up(self, messages: list[Message]) -> None:
+        self.waiting += messages
+
     def close(self) -> None:
         self.closed = True
 
@@ -175,6 +178,17 @@ async def test_a_reader_that_was_too_slow_finds_what_it_missed() -> None:
     kept.put(b"one more")
     kept.attach(fresh, 0)
     assert len(fresh.waiting) == sent + 1
+
+
+async def test_what_was_missed_takes_no_room_from_what_comes() -> None:
+    kept, reader = stream(Bytes(2 * LIMIT)), Outbox(LIMIT)
+    for _ in range(2 * LIMIT):
+        kept.put(b"x")
+    kept.attach(reader)
+    kept.put(b"x")
+    assert not reader.given_up
+    kept.put(b"x" * LIMIT)
+    assert reader.given_up
 
 
 class Owner:

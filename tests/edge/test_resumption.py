@@ -3,10 +3,12 @@
 import asyncio
 import json
 import re
+from typing import Any
 
 import aiohttp
 import pytest
 
+from mcpgw import aio
 from mcpgw.edge.resuming import Replays
 from tests.edge.conftest import Running
 from tests.edge.replies import PATIENCE, Events, Json, Reply
@@ -331,7 +333,39 @@ async def test_a_quick_answer_has_no_log(running: Running, monkeypatch: pytest.M
         assert (reply.is_stream, reply.text) == (False, "quick")
 
 
-async def test_a_log_ends_with_its_session(running: Running) -> None:
+async def test_who_left_before_the_stream_opened_has_no_log(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No event ever told its id, so nobody can come back for it."""
+    async with running(ONE) as world, asyncio.timeout(PATIENCE):
+        client = await world.legacy("legacy")
+        opened: list[object] = []
+        monkeypatch.setattr(Replays, "open", lambda *args, **more: opened.append(args))
+        params = {"name": "hold", "arguments": {"key": "k"}, "_meta": TOKEN}
+        async with aio.background(client.request("tools/call", params), name="ask"):
+            while '"hold"' not in (await client.call("heard")).text:
+                pass
+        for value in range(3):
+            await client.call("push", key="k", value=value)
+        await client.call("release", key="k")
+        assert opened == []
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[Replays]:
+    """What the gateways of this test keep."""
+    made: list[Replays] = []
+    build = Replays.__init__
+
+    def init(self: Replays, *args: Any) -> None:
+        made.append(self)
+        build(self, *args)
+
+    monkeypatch.setattr(Replays, "__init__", init)
+    return made
+
+
+async def test_a_log_ends_with_its_session(running: Running, replays: list[Replays]) -> None:
     async with running(ONE) as world:
         client, other = await world.legacy("legacy"), await world.legacy("legacy")
         async with client.listening() as news:
@@ -344,6 +378,7 @@ async def test_a_log_ends_with_its_session(running: Running) -> None:
             assert await resumed.ended()
             assert await again.ended()
         assert (await resume(client, seen)).status == 404
+        assert (len(replays[0]), replays[0].size) == (0, 0)
         assert (await other.call("await_cancel")).said == ["k"]
 
 
@@ -358,10 +393,39 @@ async def test_what_is_over_is_kept_for_a_while(running: Running) -> None:
         answered: list[int] = []
         while not answered or answered[-1] != 400:  # the last event is no reason to keep it
             answered.append((await resume(client, held.last_id)).status)
-        assert set(answered) == {204, 400}
-        await client.call("release", key="k")  # while what waits for its answer is kept
-        async with client.listening(waiting) as resumed:
+        assert set(answered) <= {204, 400}
+        async with client.listening(waiting) as resumed:  # while what waits for its answer is kept
+            await client.call("release", key="k")
             assert await rest(resumed) == ["released k"]
+
+
+async def test_of_the_streams_for_news_the_newest_stays(
+    running: Running, replays: list[Replays]
+) -> None:
+    async with running(ONE, resume_window=0) as world, asyncio.timeout(PATIENCE):
+        client = await world.legacy("legacy")
+        seen = ""
+        for _ in range(3):
+            async with client.listening() as news:
+                await client.call("news", method=CHANGED)
+                await news.message()
+                seen = news.last_id
+        while len(replays[0]) > 1:
+            await client.request("ping")
+        await client.call("news", method=CHANGED)
+        async with client.listening(seen) as again:
+            assert (await again.message())["method"] == CHANGED
+
+
+async def test_a_stream_for_news_that_broke_keeps_no_session(running: Running) -> None:
+    async with running(ONE, session_idle="300ms") as world, asyncio.timeout(PATIENCE):
+        client = await world.legacy("legacy")
+        async with client.listening() as news:
+            await client.call("news", method=CHANGED)
+            await news.message()
+        # To ask is to be seen, so each question comes later than the session may be idle.
+        while (await client.request("ping")).status != 404:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
 
 
 @pytest.mark.spec("L14")
