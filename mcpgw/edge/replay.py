@@ -47,6 +47,7 @@ class ReplayLog:
         """How many bytes it holds, answers included."""
         self.position = 0
         """The number of its last event."""
+        self._id_line = b"\nid: %b-" % stream.encode()
         self._limit = limit
         self._weight = 0
         self._events: deque[tuple[Message, int]] = deque()
@@ -83,7 +84,7 @@ class ReplayLog:
 
     def _append(self, message: Message, weight: int) -> Message:
         self.position += 1
-        event = _with_id(message, self.id_at(self.position))
+        event = _followed(message, b"%b%d" % (self._id_line, self.position))
         if self._keeps:
             self._events.append((event, weight))
             self.size += len(event)
@@ -95,13 +96,12 @@ class ReplayLog:
         return event
 
 
-def _with_id(message: Message, id: str) -> Message:
-    """A message and its event id.
+def _followed(message: Message, tail: bytes) -> Message:
+    """A message and the line with its event id.
 
     The fields of an event may come in any order. With the id behind it, a large message is
     not copied, and an event that was cut off has none.
     """
-    tail = b"\nid: " + id.encode()
     if isinstance(message, Large):
         return message.followed_by(tail)
     return message + tail if len(message) <= SLICE else Large(message, tail)
