@@ -12,6 +12,7 @@ from mcpgw.config.schema import Config, RuntimeKind
 from mcpgw.edge.app import LAST_WORDS, Listener, build_app, listening
 from mcpgw.edge.context import Context, QuietReplies
 from mcpgw.edge.origin import policy_for
+from mcpgw.edge.resuming import Replays
 from mcpgw.gateway.fleet import open_fleet
 from mcpgw.gateway.sessions import open_sessions
 from mcpgw.runtimes.absent import AbsentRuntime
@@ -49,7 +50,13 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
         aio.Tasks("edge") as tasks,
     ):
         context = Context(
-            config, fleet, sessions, tasks, policy_for(config), QuietReplies(config.keep_alive)
+            config,
+            fleet,
+            sessions,
+            tasks,
+            policy_for(config),
+            QuietReplies(config.keep_alive),
+            Replays(config.limits, config.resume_window),
         )
         app = build_app(context)
         async with listening(app, config.listen.host, config.listen.port) as listener:

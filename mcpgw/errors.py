@@ -7,6 +7,7 @@ GatewayError
     UnknownMethod          nobody behind this endpoint knows the method
     NotBridged             the feature does not cross the gateway
     UnknownSession         the session ended, or never was
+    EventsGone             what came after that event is not kept
     DuplicateId            the id is already in flight in this session
     SessionLimit           too many sessions
     QueueFull              too many requests wait for this server
@@ -63,6 +64,10 @@ class NotBridged(Refused):
 
 class UnknownSession(Refused):
     """The session ended, or never was, or is somebody else's."""
+
+
+class EventsGone(Refused):
+    """What came after that event is not kept any more, or never was."""
 
 
 class DuplicateId(Refused):

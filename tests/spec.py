@@ -56,7 +56,7 @@ def should(
 
 LATER: Final = State.LATER
 QUESTIONS: Final = "carrying a server's questions to the user"
-STREAMS: Final = "subscriptions and resumable streams"
+STREAMS: Final = "subscriptions"
 AUTH: Final = "authorization"
 
 REQUIREMENTS: Final = (
@@ -79,8 +79,8 @@ REQUIREMENTS: Final = (
     must("L9", "an ended session is 404", OLD_HTTP),
     must("L10", "DELETE ends a session, or is 405", OLD_HTTP),
     must("L11", "an unknown version header is 400; a missing one is no error", OLD_HTTP),
-    must("L12", "event ids are unique; no replay of other streams", OLD_HTTP, LATER, STREAMS),
-    should("L13", "a stream is primed, with a retry time", OLD_HTTP, LATER, STREAMS),
+    must("L12", "event ids are unique; no replay of other streams", OLD_HTTP),
+    should("L13", "a stream is primed, with a retry time", OLD_HTTP),
     must("L14", "batches on 2025-03-26, initialize in none", "2025-03-26 basic/transports"),
     must("L15", "the client's revision is echoed, or another offered", OLD_LIFE),
     should("L16", "no requests to the client before it is initialized", OLD_LIFE),

@@ -331,7 +331,12 @@ class Limits(_Frozen):
     """How many legacy sessions may be open at once; one more is refused with 429."""
 
     stream_buffer: Size = Bytes(MIB)
-    """How many bytes may wait for a slow reader of one event stream before it is dropped."""
+    """How many bytes may wait for a slow reader of one event stream before it is dropped; of a
+    stream that can be resumed, the last bytes up to twice as many are kept."""
+
+    replay: Size = Bytes(128 * MIB)
+    """How many bytes of event streams are kept for clients that may resume them, in all; beyond
+    it those that nobody reads are forgotten, the oldest first."""
 
     subscriptions: Count = 2000
     """How many `subscriptions/listen` streams may be open at once; one more gets 429."""
@@ -373,6 +378,10 @@ class Config(_Frozen):
 
     session_idle: Deadline = Seconds(1800)
     """How long a legacy session may be idle before it ends."""
+
+    resume_window: Duration = Seconds(300)
+    """How long an event stream that is over can still be resumed by a client that missed its
+    end. One that waits for an answer can be resumed until then, and for so long after it."""
 
     keep_alive: Deadline = Seconds(15)
     """How often a quiet event stream carries a comment, so that proxies keep it open."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from mcpgw import aio
 from mcpgw.config.schema import Config
 from mcpgw.edge.origin import OriginPolicy
+from mcpgw.edge.resuming import Replays
 from mcpgw.edge.stream import Outbox
 from mcpgw.gateway.fleet import Fleet
 from mcpgw.gateway.sessions import Sessions
@@ -29,6 +30,8 @@ class Context:
     policy: OriginPolicy
     quiet: "QuietReplies"
     """Answers that have nothing to show yet."""
+    replays: Replays
+    """Event streams that can be resumed."""
     streams: set[Outbox] = field(default_factory=set)
     """Open streams that wait for what may never come; closed when the gateway drains."""
     listens: set[asyncio.Event] = field(default_factory=set)

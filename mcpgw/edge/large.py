@@ -30,6 +30,10 @@ class Large:
     def __len__(self) -> int:
         return self._size
 
+    def followed_by(self, tail: bytes) -> "Large":
+        """The same with more behind it; nothing is copied."""
+        return Large(*self._pieces, tail)
+
     def slices(self) -> Iterator[memoryview]:
         """All of it, no slice larger than `SLICE`."""
         for piece in self._pieces:

@@ -3,13 +3,20 @@
 Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
 """
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
 from aiohttp import web
 from msgspec import Raw
 
 from mcpgw.edge.accept import Accepts
 from mcpgw.edge.context import CONTEXT, SERVED, Context
 from mcpgw.edge.ladder import SESSION_HEADER, LegacyBatch, LegacyInitialize, LegacyMessage
+from mcpgw.edge.large import response_message
+from mcpgw.edge.replay import KeptStream
 from mcpgw.edge.reply import PostReply, Settled, json_response, stream_to_end
+from mcpgw.edge.resuming import EVENT_HEADER
 from mcpgw.edge.settling import CANCELLED_FAILURE, begin, failed, settle
 from mcpgw.edge.stream import EventStream, Outbox
 from mcpgw.errors import GatewayError, UnknownSession
@@ -34,7 +41,10 @@ from mcpgw.protocol.rawjson import object_or_empty
 async def post_initialize(
     request: web.Request, server: RunningServer, rung: LegacyInitialize, accepts: Accepts
 ) -> web.StreamResponse:
-    """Open a session. A server that takes long to start gets its client an event stream."""
+    """Open a session. A server that takes long to start gets its client an event stream.
+
+    That one cannot be resumed: a client that leaves meanwhile leaves no session behind.
+    """
     sessions = request.app[CONTEXT].sessions
     request[SERVED].method = INITIALIZE
     try:
@@ -71,16 +81,17 @@ async def post_message(
         hear(session, rung.message)
         return web.Response(status=202)
     request[SERVED].method = rung.message.method
-    reply = PostReply(request, accepts)
+    reply = PostReply(request, accepts, session=session)
+    answers = _Answers([], [])
     try:
-        settled = await _settle_one(request, session, rung.message, reply)
+        settled = await _settle_one(request, session, rung.message, reply, answers)
         if settled is not None:
             return await reply.finish(rung.message.id, settled)
         if accepts.sse:
             return await reply.give_up()
         return await reply.finish(rung.message.id, Settled(CANCELLED_FAILURE))
     finally:
-        reply.abandon()
+        _leave(request, session, reply, answers)
 
 
 async def post_batch(
@@ -96,27 +107,68 @@ async def post_batch(
         error = failure(codes.INVALID_REQUEST, str(exc))
         return json_response(dump_response(exc.id, error), Settled(error, 400))
     request[SERVED].method = "batch"
-    reply = PostReply(request, accepts)
+    reply = PostReply(request, accepts, session=session)
+    answers = _begin_batch(request, session, messages, reply)
     try:
-        answers = await _settle_batch(request, session, messages, reply)
-        return await reply.finish_batch(answers) if answers else web.Response(status=202)
+        ready = await _settle_all(request, session, answers)
+        return await reply.finish_batch(ready) if ready else web.Response(status=202)
     finally:
-        reply.abandon()
+        _leave(request, session, reply, answers)
 
 
 async def get_stream(request: web.Request, server: RunningServer) -> web.StreamResponse:
-    """Hold a stream open for messages that answer no request; the newest one gets them."""
+    """Hold a stream open for messages that answer no request, or resume one that broke."""
     context = request.app[CONTEXT]
     session = find_session(context, server, request.headers[SESSION_HEADER])
+    if not session.client.revision.resumes:
+        return await _listen_once(request, session)
+    event_id = request.headers.get(EVENT_HEADER)
+    if not event_id:
+        return await _read(request, session, context.replays.open(session, listens=True), 0)
+    stream, position = context.replays.find(session, event_id)
+    if stream.is_closed and position == stream.log.position:
+        # Nothing is missing and nothing will come. An empty stream would be resumed again and
+        # again; this is how a client that follows the EventSource standard is told to stop.
+        return web.Response(status=204)
+    return await _read(request, session, stream, position)
+
+
+async def _read(
+    request: web.Request, session: Session, stream: KeptStream, position: int
+) -> web.StreamResponse:
+    """Send a stream from that position on, until it ends or a newer reader comes."""
+    context = request.app[CONTEXT]
     outbox = Outbox(context.config.limits.stream_buffer)
-    with session.listening(outbox.put, outbox.close):
-        stream = EventStream(keep_alive=context.config.keep_alive)
-        context.streams.add(outbox)
-        try:
-            await stream_to_end(request, stream, outbox)
-        finally:
-            context.streams.discard(outbox)
-    return stream
+    response = EventStream(keep_alive=context.config.keep_alive)
+    prime = stream.log.id_at(position) if session.client.revision.primes else None
+    with stream.read_by(outbox, position), ExitStack() as stack:
+        if stream.listens:
+            context.replays.listen(stream)
+            stack.enter_context(_listening(context, session, stream, outbox))
+        await stream_to_end(request, response, outbox, prime)
+    return response
+
+
+async def _listen_once(request: web.Request, session: Session) -> web.StreamResponse:
+    context = request.app[CONTEXT]
+    outbox = Outbox(context.config.limits.stream_buffer)
+    response = EventStream(keep_alive=context.config.keep_alive)
+    with _listening(context, session, outbox, outbox):
+        await stream_to_end(request, response, outbox)
+    return response
+
+
+@contextmanager
+def _listening(
+    context: Context, session: Session, stream: KeptStream | Outbox, outbox: Outbox
+) -> Iterator[None]:
+    """Put into a stream what answers no request; the newest of the session's gets it."""
+    context.streams.add(outbox)
+    try:
+        with session.listening(stream.put, outbox.close, stays=stream is not outbox):
+            yield
+    finally:
+        context.streams.discard(outbox)
 
 
 async def delete_session(request: web.Request, server: RunningServer) -> web.Response:
@@ -152,14 +204,52 @@ def _json(message: Request, settled: Settled) -> web.Response:
     return json_response(dump_response(message.id, settled.outcome), settled)
 
 
+@dataclass(slots=True)
+class _Answers:
+    """The requests of one POST that have begun, and the answers to those that have ended."""
+
+    pending: list[tuple[Request, Work]]
+    ready: list[tuple[bytes, Outcome]]
+
+
 async def _settle_one(
-    request: web.Request, session: Session, message: Request, reply: PostReply
+    request: web.Request, session: Session, message: Request, reply: PostReply, answers: _Answers
 ) -> Settled | None:
     try:
         work = begin(request, session, message, reply)
     except GatewayError as exc:
         return failed(request, session.server, message, exc)
+    answers.pending.append((message, work))
     return await settle(request, session, message, work)
+
+
+def _leave(request: web.Request, session: Session, reply: PostReply, answers: _Answers) -> None:
+    """Write no more. What the client may come back for is completed without it."""
+    stream = reply.abandon()
+    if stream is not None:
+        later = _complete(request, session, stream, answers)
+        _ = request.app[CONTEXT].tasks.start(later, name="complete")
+
+
+async def _complete(
+    request: web.Request, session: Session, stream: KeptStream, answers: _Answers
+) -> None:
+    for id, outcome in await _settle_all(request, session, answers):
+        stream.answer(response_message(id, outcome))
+    stream.close()
+
+
+async def _settle_all(
+    request: web.Request, session: Session, answers: _Answers
+) -> list[tuple[bytes, Outcome]]:
+    """Wait for what is pending; may be cancelled, and called again."""
+    while answers.pending:
+        message, work = answers.pending[0]
+        settled = await settle(request, session, message, work)
+        del answers.pending[0]
+        if settled is not None:
+            answers.ready.append((message.id, settled.outcome))
+    return answers.ready
 
 
 def _read_batch(session: Session, items: list[Raw], limit: int) -> list[Message]:
@@ -173,21 +263,17 @@ def _read_batch(session: Session, items: list[Raw], limit: int) -> list[Message]
     return messages
 
 
-async def _settle_batch(
+def _begin_batch(
     request: web.Request, session: Session, messages: list[Message], reply: PostReply
-) -> list[tuple[bytes, Outcome]]:
-    answers: list[tuple[bytes, Outcome]] = []
-    pending: list[tuple[Request, Work]] = []
+) -> _Answers:
+    answers = _Answers([], [])
     for message in messages:
         if not isinstance(message, Request):
             hear(session, message)
             continue
         try:
-            pending.append((message, begin(request, session, message, reply)))
+            answers.pending.append((message, begin(request, session, message, reply)))
         except GatewayError as exc:
-            answers.append((message.id, failed(request, session.server, message, exc).outcome))
-    for message, work in pending:
-        settled = await settle(request, session, message, work)
-        if settled is not None:
-            answers.append((message.id, settled.outcome))
+            error = failed(request, session.server, message, exc).outcome
+            answers.ready.append((message.id, error))
     return answers

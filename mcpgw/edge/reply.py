@@ -9,7 +9,9 @@ from aiohttp import web
 from mcpgw.edge.accept import Accepts
 from mcpgw.edge.context import CONTEXT, SERVED, Context, Served
 from mcpgw.edge.large import Large, LargeResponse, Message, response_message
+from mcpgw.edge.replay import KeptStream
 from mcpgw.edge.stream import EventStream, Outbox
+from mcpgw.gateway.session import Session
 from mcpgw.protocol.messages import Outcome, dump_response
 from mcpgw.units import Seconds
 
@@ -31,14 +33,21 @@ class PostReply:
     """
 
     def __init__(
-        self, request: web.Request, accepts: Accepts, headers: dict[str, str] | None = None
+        self,
+        request: web.Request,
+        accepts: Accepts,
+        headers: dict[str, str] | None = None,
+        session: Session | None = None,
     ) -> None:
         self.headers = headers or {}
         """What the response says besides; may change until something is sent."""
         self._request = request
         self._context: Context = request.app[CONTEXT]
         self._accepts = accepts
+        self._session = session
         self._outbox: Outbox | None = None
+        self._kept: KeptStream | None = None
+        self._abandoned = False
         self._writer: asyncio.Task[EventStream] | None = None
         if accepts.sse:
             self._context.quiet.add(self)
@@ -51,7 +60,8 @@ class PostReply:
     @property
     def streams(self) -> bool:
         """See `ReplyChannel.streams`."""
-        return self._accepts.sse
+        lost = self._abandoned and self._kept is None  # nobody would ever see it
+        return self._accepts.sse and not lost
 
     def send(self, message: bytes) -> None:
         """See `ReplyChannel.send`."""
@@ -78,11 +88,19 @@ class PostReply:
         """Show that the answer takes its time, by opening the stream that will carry it."""
         self._open()
 
-    def abandon(self) -> None:
-        """Stop writing at once: the client is gone, or has everything."""
+    def abandon(self) -> KeptStream | None:
+        """Stop writing at once: the client is gone, or has everything.
+
+        Gives the stream that a client may resume and that still lacks its answer, if any.
+        """
+        self._abandoned = True
         self._context.quiet.discard(self)
         if self._writer is not None:
             self._writer.cancel()
+        if self._kept is None or self._outbox is None:
+            return None
+        self._kept.detach(self._outbox)
+        return None if self._kept.is_closed else self._kept
 
     async def _end(
         self, messages: list[Message], settled: Settled | None = None
@@ -113,37 +131,53 @@ class PostReply:
             return web.Response(status=499)  # nobody is there to read it
         return self._writer.result()
 
-    def _open(self) -> Outbox:
+    def _open(self) -> Outbox | KeptStream:
         if self._outbox is None:
             self._context.quiet.discard(self)
             self._outbox = Outbox(self._context.config.limits.stream_buffer)
+            if self._abandoned:  # before anything was sent, so nobody can come back for it
+                self._outbox.close()
+                return self._outbox
+            if self._session is not None and self._session.client.revision.resumes:
+                self._kept = self._context.replays.open(self._session)
+                self._kept.attach(self._outbox)
             self._writer = self._context.tasks.start(self._write(self._outbox), name="sse")
-        return self._outbox
+        return self._kept or self._outbox
 
     async def _write(self, outbox: Outbox) -> EventStream:
         keep_alive = self._context.config.keep_alive
         stream = EventStream(keep_alive=keep_alive, headers=self.headers)
-        await stream_to_end(self._request, stream, outbox)
+        prime = self._kept.log.id_at(0) if self._kept is not None and self._primes else None
+        await stream_to_end(self._request, stream, outbox, prime)
         return stream
 
+    @property
+    def _primes(self) -> bool:
+        return self._session is not None and self._session.client.revision.primes
 
-async def stream_to_end(request: web.Request, stream: EventStream, outbox: Outbox) -> None:
+
+async def stream_to_end(
+    request: web.Request, stream: EventStream, outbox: Outbox, prime: str | None = None
+) -> None:
     """Open the stream and send what the outbox gets, until it closes or the reader goes.
 
-    A reader that is too slow for the outbox is disconnected, so that its client learns
-    that something was lost.
+    `prime` is the id of an event that goes first. A reader that is given up is disconnected:
+    one that is too slow for the outbox learns so that something was lost, and where another
+    took its place, the handler that waits for the answer ends.
     """
 
     def drop() -> None:
         if request.transport is not None:
             request.transport.abort()
 
-    outbox.on_overflow = drop
+    outbox.on_given_up = drop
     try:
         await stream.prepare(request)
         try:
+            if prime is not None:
+                await stream.send_prime(prime)
             await outbox.pump(stream)
-            if outbox.overflowed:
+            if outbox.given_up:
                 drop()
             await stream.write_eof()
         finally:

@@ -13,6 +13,10 @@ from mcpgw.units import KIB, Bytes, Seconds
 _BATCH: Final = 64 * KIB
 """How much of what waits goes into one write."""
 
+RETRY_MS: Final = 1000
+"""How long a client should wait before it resumes: what the official clients take for the
+first time by themselves."""
+
 
 class EventStream(EventSourceResponse):
     """An event stream of ready-made JSON: no decoding, no splitting into lines.
@@ -48,6 +52,15 @@ class EventStream(EventSourceResponse):
         name = b"" if event is None else b"event: %b\n" % event.encode()
         with self._watchdog:
             await self.write(b"%bdata: %b\n\n" % (name, message.replace(b"\r", b" ")))
+
+    async def send_prime(self, id: str) -> None:
+        """Send an event without data, by whose id a client can resume, and how soon it should.
+
+        Raises:
+            ConnectionError: The reader is gone, or took nothing for too long.
+        """
+        with self._watchdog:
+            await self.write(b"id: %b\nretry: %d\ndata: \n\n" % (id.encode(), RETRY_MS))
 
     async def send_messages(self, messages: Sequence[bytes]) -> None:
         """Send JSON messages, each as one event, in one write.
@@ -110,9 +123,9 @@ class Outbox:
         self._size = 0
         self._wake = asyncio.Event()
         self._closed = False
-        self.overflowed = False
-        """Set when a message found no room: the reader is too slow and must be dropped."""
-        self.on_overflow: Callable[[], None] | None = None
+        self.given_up = False
+        """Set when the reader must be dropped: it is too slow, or another took its place."""
+        self.on_given_up: Callable[[], None] | None = None
         """Drops the reader, for whom the pump may be waiting."""
 
     @property
@@ -125,7 +138,7 @@ class Outbox:
         if self._closed:
             return
         if self._size + len(message) > self._limit:
-            self._overflow()
+            self.give_up()
             return
         self._append(message)
 
@@ -134,10 +147,27 @@ class Outbox:
         if not self._closed:
             self._append(message)
 
+    def catch_up(self, messages: Sequence[Message]) -> None:
+        """Add what a reader missed, which leaves as much room for the rest as there was.
+
+        It had no time yet to be slow.
+        """
+        for message in messages:
+            self._limit = Bytes(self._limit + len(message))
+            self._append(message)
+
     def close(self) -> None:
         """Let the pump end once everything is sent."""
         self._closed = True
         self._wake.set()
+
+    def give_up(self) -> None:
+        """Have the reader dropped; what waits for it is not sent."""
+        self.given_up = True
+        self._items.clear()
+        self.close()
+        if self.on_given_up is not None:
+            self.on_given_up()
 
     async def pump(self, stream: EventStream) -> None:
         """Send what is put, until closed.
@@ -172,13 +202,6 @@ class Outbox:
             room -= len(message)
             taken.append(message)
         return taken
-
-    def _overflow(self) -> None:
-        self.overflowed = True
-        self._items.clear()
-        self.close()
-        if self.on_overflow is not None:
-            self.on_overflow()
 
     def _append(self, message: Message) -> None:
         if isinstance(message, bytes) and len(message) > SLICE:

@@ -39,6 +39,10 @@ WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.UnknownMethod: WireError(404, codes.METHOD_NOT_FOUND),
     errors.NotBridged: WireError(404, codes.METHOD_NOT_FOUND),
     errors.UnknownSession: WireError(404, -31006),
+    # Not 404, which tells a client that its session ended, nor 405, on which TypeScript
+    # clients stop without a word. On a 400 the official clients try once or twice more and
+    # then give the stream up, not the session; VS Code opens no further stream.
+    errors.EventsGone: WireError(400, -31009),
     errors.DuplicateId: WireError(400, codes.INVALID_REQUEST),
     errors.SessionLimit: WireError(429, -31004),
     errors.QueueFull: WireError(429, -31005),

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -67,6 +67,8 @@ class _Stream:
 
     send: Callable[[bytes], None]
     stop: Callable[[], None]
+    attended: bool = True
+    """Whether it is open; it may have broken, and its client may come back."""
 
 
 class Session:
@@ -89,6 +91,8 @@ class Session:
         self._work: dict[bytes, Work] = {}
         self._seen = asyncio.get_running_loop().time()
         self._introduced = False
+        self._ended = False
+        self._at_end: list[Callable[[], None]] = []
         self._stream: _Stream | None = None
         self._has_stream = asyncio.Event()
         self._questions = Questions()
@@ -116,7 +120,8 @@ class Session:
 
     def idle_for(self, now: float) -> Seconds:
         """How long nothing has happened; zero while something is in flight."""
-        busy = bool(self._work) or self._stream is not None
+        stream = self._stream
+        busy = bool(self._work) or (stream is not None and stream.attended)
         return Seconds(0.0 if busy else now - self._seen)
 
     @property
@@ -196,10 +201,13 @@ class Session:
         return await self._questions.ask(self._stream.send, method, params, patience)
 
     @contextmanager
-    def listening(self, send: Callable[[bytes], None], stop: Callable[[], None]) -> Iterator[None]:
+    def listening(
+        self, send: Callable[[bytes], None], stop: Callable[[], None], *, stays: bool = False
+    ) -> Iterator[None]:
         """Hear what answers no request, for the length of the block; the newest stream wins.
 
-        `stop` is called when a newer stream takes over, or the session ends.
+        `stop` is called when a newer stream takes over, or the session ends. One that
+        `stays` hears on after the block, until there is a newer one, but keeps no session.
         """
         if self._stream is not None:
             self._stream.stop()
@@ -209,9 +217,16 @@ class Session:
             yield
         finally:
             if self._stream is mine:
-                self._stream = None
+                self._stream = replace(mine, attended=False) if stays else None
                 self._has_stream.clear()
             self.touch()
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call back when the session ends, or at once if it has."""
+        if self._ended:
+            callback()
+        else:
+            self._at_end.append(callback)
 
     async def settled(self) -> None:
         """Wait until nothing is in flight."""
@@ -228,8 +243,11 @@ class Session:
     async def end(self) -> None:
         """Cancel what is in flight and let go of the session's instance."""
         self.leave()
+        self._ended = True
         if self._stream is not None:
             self._stream.stop()
+        while self._at_end:
+            self._at_end.pop()()
         for work in tuple(self._work.values()):
             work.cancel()
         await self.own.close()

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Raw
 
 from mcpgw.protocol.client import ClientFacts
-from mcpgw.protocol.questions import inviting
+from mcpgw.protocol.questions import INVITING, inviting
 from mcpgw.protocol.rawjson import Fields, encode, object_or_empty
 
 
@@ -27,10 +27,12 @@ class Capset:
         return self == PLAIN
 
 
-def capset_of(client: ClientFacts) -> Capset:
-    """What such a client invites."""
-    return Capset(bytes(encode(inviting(client))))
-
-
 PLAIN: Final = Capset(b"{}")
 """Of clients that cannot be asked anything."""
+
+
+def capset_of(client: ClientFacts) -> Capset:
+    """What such a client invites."""
+    if INVITING.isdisjoint(client.capabilities):
+        return PLAIN
+    return Capset(bytes(encode(inviting(client))))

@@ -39,6 +39,10 @@ class Revision:
     """Whether the content of a sampling answer may be several blocks."""
     tasks: bool = True
     """Whether a call may become a task (in 2026-07-28 by an extension)."""
+    resumes: bool = False
+    """Whether a client may come back to an event stream that broke."""
+    primes: bool = False
+    """Whether an event stream begins with an event that has an id and no data."""
 
 
 REVISIONS: Final[Mapping[str, Revision]] = {
@@ -58,14 +62,17 @@ REVISIONS: Final[Mapping[str, Revision]] = {
             "2025-03-26",
             Era.LEGACY,
             batches=True,
+            resumes=True,
             links=False,
             elicits=False,
             visits=False,
             samples_many=False,
             tasks=False,
         ),
-        Revision("2025-06-18", Era.LEGACY, visits=False, samples_many=False, tasks=False),
-        Revision("2025-11-25", Era.LEGACY),
+        Revision(
+            "2025-06-18", Era.LEGACY, resumes=True, visits=False, samples_many=False, tasks=False
+        ),
+        Revision("2025-11-25", Era.LEGACY, resumes=True, primes=True),
         Revision("2026-07-28", Era.MODERN),
     )
 }

@@ -77,6 +77,13 @@ class Events:
     response: aiohttp.ClientResponse
     check: Callable[[Json], None] | None = None
     """Sees that each message is what its revision allows."""
+    ids: list[str] = field(default_factory=list)
+    """The event ids so far, of events without data as well."""
+
+    @property
+    def last_id(self) -> str:
+        """What a client would resume from."""
+        return self.ids[-1]
 
     async def line(self) -> bytes | None:
         """The next line; None at the end."""
@@ -85,15 +92,29 @@ class Events:
         return line.rstrip(b"\n") if line else None
 
     async def event(self) -> tuple[str, str] | None:
-        """The next event's type and data, comments skipped; None at the end."""
-        kind, data = "message", None
+        """The next event's type and data, comments and empty events skipped; None at the end."""
+        kind, data, id = "message", "", None
         while (line := await self.line()) is not None:
             if line.startswith(b"event: "):
                 kind = line.removeprefix(b"event: ").decode()
             elif line.startswith(b"data: "):
                 data = line.removeprefix(b"data: ").decode()
-            elif not line and data is not None:
-                return kind, data
+            elif line.startswith(b"id: "):
+                id = line.removeprefix(b"id: ").decode()
+            elif not line:
+                if id is not None:
+                    self.ids.append(id)
+                if data:
+                    return kind, data
+                id = None
+        return None
+
+    async def comment(self) -> bytes | None:
+        """The next comment, before which no message may come; None at the end."""
+        while (line := await self.line()) is not None:
+            if line.startswith(b":"):
+                return line
+            assert not line.startswith(b"data: {"), line
         return None
 
     async def message(self) -> Json:

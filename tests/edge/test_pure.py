@@ -231,7 +231,7 @@ async def test_an_outbox_gives_up_a_reader_rather_than_memory() -> None:
     outbox = Outbox(Bytes(10))
     outbox.put(b"x" * 6)
     outbox.put(b"x" * 6)
-    assert outbox.overflowed
+    assert outbox.given_up
     outbox.put(b"x")
     assert not outbox.is_full
 
@@ -239,6 +239,6 @@ async def test_an_outbox_gives_up_a_reader_rather_than_memory() -> None:
 async def test_an_answer_fits_whatever_its_size_but_not_behind_another() -> None:
     outbox = Outbox(Bytes(10))
     outbox.answer(b"x" * 100)
-    assert not outbox.overflowed and outbox.is_full
+    assert not outbox.given_up and outbox.is_full
     outbox.put(b"x")
-    assert outbox.overflowed
+    assert outbox.given_up

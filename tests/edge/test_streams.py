@@ -46,7 +46,7 @@ async def test_a_quiet_call_becomes_a_stream_that_shows_life(running: Running, e
     async with running(ONE, keep_alive="50ms") as world:
         client = await client_of(world, era)
         async with client.streaming("hold", key="k") as held:
-            assert [await held.line() for _ in range(4)] == [b": keep-alive", b""] * 2
+            assert [await held.comment() for _ in range(2)] == [b": keep-alive"] * 2
             await client.call("release", key="k")
             assert (await held.message())["result"]["content"][0]["text"] == "released k"
             assert await held.ended()
@@ -72,7 +72,7 @@ async def test_streams_that_wait_for_news_show_life(running: Running) -> None:
         client = await world.legacy("legacy")
         async with client.listening() as news, sse_client(world, "legacy") as sse:
             for events in (news, sse.events):
-                assert [await events.line() for _ in range(4)] == [b": keep-alive", b""] * 2
+                assert [await events.comment() for _ in range(2)] == [b": keep-alive"] * 2
 
 
 async def test_a_slow_start_is_a_stream_with_the_session_in_its_head(

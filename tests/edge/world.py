@@ -301,9 +301,11 @@ class Legacy(Client):
         return await self.world.send("POST", self.path, body, self.headers(method, {}))
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[Events]:
-        """The session's GET stream."""
+    async def listening(self, last_id: str | None = None) -> AsyncIterator[Events]:
+        """The session's GET stream, or the rest of a stream that broke after that event."""
         headers = {**self.headers("", {}), "Accept": "text/event-stream"}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
         async with self.world.http.get(self.world.url(self.path), headers=headers) as response:
             assert response.status == 200
             yield Events(response, lambda message: check(self.revision, message, "no answer"))
