@@ -118,25 +118,41 @@ class Turns:
 
     async def _pass(self, exchange: Exchange, opened: Opened, state: State | None) -> Outcome:
         """Make a call of which nothing is held but a modern server's state."""
+        if state is None and self._spec.mode is Mode.DAEMON and not exchange.client.may_have_tasks:
+            async with self._lease_for(exchange, None) as lease:  # so it is nearly always
+                outcome = await self._caller.call(lease, exchange)
+            return self._concluded(exchange, opened, lease.member, outcome)
         passed = state if isinstance(state, PassedState) else None
         async with AsyncExitStack() as stack:
             lease = await self._lease(stack, exchange, state)
             unsealed = msgspec.structs.replace(exchange, opened=_unsealed(opened, passed))
             outcome = await self._caller.call(lease, unsealed)
-            required = None
-            facts = facts_of(lease.member)
-            if facts.era is Era.MODERN:
-                required = read_input_required(outcome, exchange.request.method)
-            if required is None:
-                created = self._created(exchange, opened, facts, outcome)
-                if created is not None:
-                    self.desk.keep(exchange, created, lease, stack.pop_all())
-                return self._translated(exchange, facts, lease.member, outcome)
-            check_declared(required, exchange.client)
-            parked = None
-            if self._spec.mode is Mode.LAUNCHER:
-                parked = self._parking.park(lease, stack.pop_all())
-        return self._sealed(exchange, opened, required, lease.member.label, parked)
+            created = self._created(exchange, opened, facts_of(lease.member), outcome)
+            if created is not None:
+                self.desk.keep(exchange, created, lease, stack.pop_all())
+            return self._concluded(exchange, opened, lease.member, outcome, (lease, stack))
+
+    def _concluded(
+        self,
+        exchange: Exchange,
+        opened: Opened,
+        link: ServerLink,
+        outcome: Outcome,
+        held: tuple[Lease[ServerLink], AsyncExitStack] | None = None,
+    ) -> Outcome:
+        """What to answer. A one-shot instance that asks is parked, with what is `held` of it."""
+        facts = facts_of(link)
+        required = None
+        if facts.era is Era.MODERN:
+            required = read_input_required(outcome, exchange.request.method)
+        if required is None:
+            return self._translated(exchange, facts, link, outcome)
+        check_declared(required, exchange.client)
+        parked = None
+        if held is not None and self._spec.mode is Mode.LAUNCHER:
+            lease, stack = held
+            parked = self._parking.park(lease, stack.pop_all())
+        return self._sealed(exchange, opened, required, link.label, parked)
 
     def _created(
         self, exchange: Exchange, opened: Opened, facts: ServerFacts, outcome: Outcome

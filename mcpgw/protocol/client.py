@@ -14,6 +14,11 @@ class ClientFacts(Struct, frozen=True, gc=False):
     info: Raw | None = None
 
     @property
+    def may_have_tasks(self) -> bool:
+        """Whether it may know tasks; a quick look."""
+        return self.revision.tasks and (self.era is Era.LEGACY or "extensions" in self.capabilities)
+
+    @property
     def era(self) -> Era:
         """The era it speaks."""
         return self.revision.era

@@ -40,7 +40,7 @@ class Created(Struct, frozen=True):
 
 def are_carried(client: ClientFacts, server: ServerFacts) -> bool:
     """Whether this client can have tasks of this server's."""
-    if client.era is not server.era:
+    if client.era is not server.era or not client.may_have_tasks:
         return False
     if client.era is Era.LEGACY:
         both = client.revision.tasks and server.revision.tasks
