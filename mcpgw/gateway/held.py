@@ -17,8 +17,9 @@ from mcpgw.errors import GatewayError, TooManySuspended
 from mcpgw.gateway.exchange import Exchange
 from mcpgw.lifecycle.calls import Ear
 from mcpgw.lifecycle.link import ServerLink
+from mcpgw.protocol import codes
 from mcpgw.protocol.logging import MESSAGE, is_wanted
-from mcpgw.protocol.messages import Outcome, Request, Result, dump_notification
+from mcpgw.protocol.messages import Outcome, Request, Result, dump_notification, failure
 from mcpgw.protocol.meta import PROGRESS_TOKEN, open_params
 from mcpgw.protocol.methods import PROGRESS
 from mcpgw.protocol.questions import SAMPLE, as_input, refusal, single_content, unanswered
@@ -100,13 +101,14 @@ class HeldCall:
     async def perform(self, exchange: Exchange, perform: Perform) -> None:
         """Make the call; how it ends is told to the request that waits for it, or the next."""
         ear = Ear(self._progress, self._log, self._asked, self._withdrawn)
-        outcome: Outcome | GatewayError
+        outcome: Outcome | GatewayError = failure(codes.INTERNAL_ERROR, "the gateway failed")
         try:
             outcome = await perform(exchange, ear, self._leased)
         except GatewayError as exc:
             outcome = exc
-        self._course.ended(outcome)
-        self._look()
+        finally:  # even a bug must not leave a request waiting
+            self._course.ended(outcome)
+            self._look()
 
     async def turn(self, exchange: Exchange) -> Outcome:
         """Wait for what one request of the client's is answered with.
