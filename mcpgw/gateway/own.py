@@ -36,13 +36,18 @@ class OwnInstance:
         self._lease: Lease[ServerLink] | None = None
         self._level: str | None = None
         self._closed = False
-        self.on_ready: Callable[[ServerLink], None] | None = None
-        """Who hears of each instance."""
+        self._on_ready: Callable[[ServerLink], None] | None = None
 
     @property
     def is_held(self) -> bool:
         """Whether there is one, which nobody else can use."""
         return self._lease is not None
+
+    def watch(self, on_ready: Callable[[ServerLink], None]) -> None:
+        """Tell `on_ready` of the instance, if there is one, and of each that comes after it."""
+        self._on_ready = on_ready
+        if self._lease is not None:
+            on_ready(self._lease.member)
 
     async def lease(self) -> Lease[ServerLink]:
         """The instance; the session keeps it.
@@ -95,8 +100,8 @@ class OwnInstance:
         if legacy and not capset.is_plain:
             relay = await self._held.enter_async_context(Relay(link, client, self._ask))
             link.on_question, link.on_withdrawn = relay.asked, relay.withdrawn
-        if self.on_ready is not None:
-            self.on_ready(link)
+        if self._on_ready is not None:
+            self._on_ready(link)
         return lease
 
     async def _tell_level(self, link: ServerLink, level: str) -> Outcome:

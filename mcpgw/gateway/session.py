@@ -260,8 +260,8 @@ class Session:
         """Hear, from now on, what concerns every client."""
         if self._hub is None:
             self._hub = hub = self.server.hub(self.client, self.own.borrowed)
-            self.own.on_ready = hub.ready
             hub.add(self._listener)
+            self.own.watch(hub.ready)
 
     def _settled(self, key: bytes) -> None:
         self._work.pop(key, None)

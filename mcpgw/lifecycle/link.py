@@ -70,7 +70,9 @@ class ServerLink:
         self._overflow = False
         self._outgoing: list[bytes] = []
         self._turn: asyncio.Handle | None = None
-        self._logs_astray = False
+        self._newest = WireId(0)
+        self._astray: WireId | None = None
+        """The last request before one that wanted logs was given up; None once that is past."""
         self.may_ask = False
         """Whether it was told of capabilities that invite questions; it serves one call then."""
         self.unfit = False
@@ -115,6 +117,7 @@ class ServerLink:
         answer: asyncio.Future[Outcome] = self._loop.create_future()
         call = Call(wire_id, answer, outbound.method, patience, ear, now, now)
         self._calls[wire_id] = call
+        self._newest = wire_id
         self._wake_by(call.due)
         try:
             await self._send(instance, data, call)
@@ -179,7 +182,8 @@ class ServerLink:
         """Forget a call that ended; unless the server answered it, tell the server to stop."""
         cancel = self._connection.send_cancel(wire_id, "the client gave up")
         if cancel and call.sent:
-            self._logs_astray = self._logs_astray or call.ear.log is not None
+            if call.ear.log is not None:
+                self._astray = self._newest
             self.unfit = self.unfit or call.ear.question is not None
         if not call.sent:
             if call.answer.done() and not call.answer.cancelled():
@@ -211,8 +215,7 @@ class ServerLink:
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Answered):
-            if not (answer := self._calls[event.wire_id].answer).done():  # it may be leaving
-                answer.set_result(event.outcome)
+            self._answered(event)
         elif isinstance(event, Progressed):
             call = self._calls[event.wire_id]
             call.heard = self._loop.time()
@@ -231,6 +234,12 @@ class ServerLink:
         else:
             self._report(event)
 
+    def _answered(self, event: Answered) -> None:
+        if self._astray is not None and event.wire_id > self._astray:
+            self._astray = None
+        if not (answer := self._calls[event.wire_id].answer).done():  # it may be leaving
+            answer.set_result(event.outcome)
+
     def _hear(self, notification: Notification) -> None:
         if notification.method == MESSAGE and self._log_to_call(notification):
             return
@@ -240,11 +249,11 @@ class ServerLink:
     def _log_to_call(self, notification: Notification) -> bool:
         """Give a log message, which names no request, to the only request it can be from.
 
-        It can be from any that asked for messages, and from one that was given up too: a
-        server may log until it has read the cancellation.
+        It can be from any that asked for messages, and from one that was given up too, until
+        the server has read that: once it answers a request that was sent afterwards.
         """
         call = only(call for call in self._calls.values() if call.ear.log is not None)
-        if call is None or call.ear.log is None or self._logs_astray or call.answer.done():
+        if call is None or call.ear.log is None or self._astray is not None or call.answer.done():
             return False
         if notification.params is not None:
             call.ear.log(notification.params)

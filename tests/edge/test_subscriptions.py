@@ -150,6 +150,19 @@ async def heard(events: Events) -> tuple[str, str | None]:
     return message["method"], message.get("params", {}).get("uri")
 
 
+@pytest.mark.parametrize("name", OWN)
+async def test_the_first_session_of_all_hears_of_its_own_instance(
+    running: Running, name: str
+) -> None:
+    """Its instance starts before it is known what there is to hear."""
+    async with running({name: OWN[name]}) as world:
+        client = await world.legacy(name)
+        async with client.listening() as events:
+            await client.call("echo", text="x")
+            await client.call("change", list="tools")
+            assert await heard(events) == ("notifications/tools/list_changed", None)
+
+
 @pytest.mark.spec("CM6")
 @pytest.mark.parametrize("name", SHARED)
 async def test_subscriptions_survive_their_instance(running: Running, name: str) -> None:
