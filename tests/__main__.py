@@ -1,5 +1,7 @@
 """The one command that checks everything: `python3 -m tests [--fix] [-- PYTEST ARGS]`.
 
+`python3 -m tests conformance` runs the official conformance suite instead.
+
 It needs Python 3.11 with venv, and nothing else: it makes `.venv`, installs the locked
 development tools there and runs itself again inside. Then it checks format, lint, types
 and layers while it installs the testbed, and runs pytest. What this machine cannot do
@@ -44,6 +46,10 @@ class Step:
 def main() -> int:
     options = _parse(sys.argv[1:])
     _enter_venv(ROOT / _venv_name(core=options.core))
+    if options.what == "conformance":
+        from tests.conformance.run import main as conformance
+
+        return conformance()
     failed = [] if options.core else list(_run_steps(options))
     status = _pytest(options)
     if failed:
@@ -59,6 +65,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--core", action="store_true", help="only the tests that need nothing but this Python"
     )
+    parser.add_argument("what", nargs="?", choices=["everything", "conformance"])
     options = parser.parse_args(argv[:split])
     options.pytest = argv[split + 1 :]
     return options
@@ -145,7 +152,11 @@ def _steps() -> list[Step]:
     from tests.testbed import PARTS
 
     return [
-        *(Step(f"testbed {name}", _installer(name), optional=True) for name in PARTS),
+        *(
+            Step(f"testbed {name}", _installer(name), optional=True)
+            for name, part in PARTS.items()
+            if not part.extra
+        ),
         _command("format", "ruff", "format", "--check"),
         _command("lint", "ruff", "check"),
         _command("types", "mypy"),

@@ -18,16 +18,16 @@ _LISTS: Final = ("tools", "prompts", "resources")
 
 
 def carries_logs(server: ServerFacts, *, alone: bool) -> bool:
-    """Whether log messages can reach the client they are for; `alone`, if it shares no instance.
+    """Whether log messages can reach the client they are for.
 
     Those of a modern server belong to a request that asked for them. Those of a legacy
-    server name nobody, so they are for whoever is alone with it.
+    server name nobody, so they are for whoever is `alone` with it, if only for a call.
     """
     return "logging" in server.capabilities and (alone or server.era is Era.MODERN)
 
 
 def discover_result(server: ServerFacts, *, alone: bool) -> Raw:
-    """What `server/discover` is answered with; `alone`, if no two clients share an instance.
+    """What `server/discover` is answered with; `alone`, if no two calls share an instance.
 
     Spec: https://modelcontextprotocol.io/specification/2026-07-28/server/discover
     """
@@ -48,7 +48,7 @@ def discover_result(server: ServerFacts, *, alone: bool) -> Raw:
 def initialize_result(server: ServerFacts, client: ClientFacts, name: str, *, alone: bool) -> Raw:
     """What `initialize` is answered with; `name` stands in for a server that gave none.
 
-    `alone`, if the session shares its instance with nobody.
+    `alone`, if no two sessions, or no two calls, share an instance.
 
     Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle
     """

@@ -29,7 +29,14 @@ from mcpgw.protocol.messages import (
 from mcpgw.protocol.meta import Opened, open_params
 from mcpgw.protocol.methods import INITIALIZE, NAMED_BY
 from mcpgw.protocol.rawjson import Fields, decode_text, first_byte, object_or_empty
-from mcpgw.protocol.revisions import REVISIONS, SUPPORTED, Era, legacy_revision, negotiate
+from mcpgw.protocol.revisions import (
+    MODERN_SUPPORTED,
+    REVISIONS,
+    SUPPORTED,
+    Era,
+    legacy_revision,
+    negotiate,
+)
 
 VERSION_HEADER = "MCP-Protocol-Version"
 SESSION_HEADER = "Mcp-Session-Id"
@@ -175,7 +182,7 @@ def _header_mismatch(
         return _mismatch(VERSION_HEADER, header, version, request)
     row = REVISIONS.get(version)
     if row is None or row.era is not Era.MODERN:
-        return _unsupported(version, request.id)
+        return _unsupported(version, request.id, MODERN_SUPPORTED)
     if (method := headers.get("Mcp-Method")) != request.method:
         return _mismatch("Mcp-Method", method, request.method, request)
     if (key := NAMED_BY.get(request.method)) is None:
@@ -212,8 +219,10 @@ def _mismatch(name: str, header: str | None, body: str, request: Request) -> Ref
     )
 
 
-def _unsupported(version: str, id: RequestId | None) -> Refusal:
-    data = {"supported": list(SUPPORTED), "requested": version}
+def _unsupported(
+    version: str, id: RequestId | None, supported: tuple[str, ...] = SUPPORTED
+) -> Refusal:
+    data = {"supported": list(supported), "requested": version}
     error = failure(codes.UNSUPPORTED_VERSION, "unsupported protocol version", data)
     return Refusal(400, error, id)
 

@@ -127,12 +127,13 @@ class Caller:
         """
         if exchange.log_level is None:
             return False
-        modern = _is_modern(exchange)
-        alone = self._spec.mode is Mode.LAUNCHER if modern else is_per_session(self._spec)
-        if not carries_logs(facts, alone=alone):
+        own = is_per_session(self._spec) and not _is_modern(exchange)
+        alone = link.may_ask or (self._spec.mode is Mode.LAUNCHER and _is_modern(exchange))
+        if not carries_logs(facts, alone=own or alone):
             return False
-        if facts.era is Era.LEGACY and modern:
-            await self.set_level(link, exchange.log_level)
+        if facts.era is Era.LEGACY and not own and link.log_level != exchange.log_level:
+            link.log_level = exchange.log_level
+            _ = await self.set_level(link, exchange.log_level)
         return True
 
 

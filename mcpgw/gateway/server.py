@@ -96,8 +96,8 @@ class RunningServer:
         Raises:
             GatewayError: The server is not known yet and could not be started.
         """
-        alone = self.spec.mode is Mode.LAUNCHER
         facts = self._opener.facts or await self._facts(client, owner)
+        alone = self.spec.mode is Mode.LAUNCHER or not self.capset(client).is_plain
         return Result(discover_result(facts, alone=alone))
 
     async def initialize(self, client: ClientFacts, owner: Owner) -> Outcome:
@@ -107,14 +107,17 @@ class RunningServer:
             GatewayError: The server is not known yet and could not be started.
         """
         facts = await self._facts(client, owner)
-        alone = self.instance_per_session
+        alone = self._serves_alone(client)
         return Result(initialize_result(facts, client, self.name, alone=alone))
 
-    @property
-    def carries_logs(self) -> bool:
-        """Whether log messages reach the sessions that ask for them, as far as is known."""
+    def carries_logs(self, client: ClientFacts) -> bool:
+        """Whether log messages reach such a legacy client, as far as is known."""
         facts = self._opener.facts
-        return facts is not None and carries_logs(facts, alone=self.instance_per_session)
+        return facts is not None and carries_logs(facts, alone=self._serves_alone(client))
+
+    def _serves_alone(self, client: ClientFacts) -> bool:
+        """Whether a legacy client's calls have an instance to themselves."""
+        return self.instance_per_session or not self.capset(client).is_plain
 
     async def serve(self, exchange: Exchange) -> Outcome:
         """Have an instance answer.

@@ -51,11 +51,11 @@ Work: TypeAlias = asyncio.Task[Outcome | GatewayError]
 have left; it is cancelled when its client says so."""
 
 _UNASKED_LEVEL: Final = "info"
-"""What a modern server is told of a legacy client that never said which log messages it wants:
-a legacy server would send it some."""
+"""What a server that others share is told of a client that never said which log messages it
+wants: one of its own would send it some."""
 
 _ALL: Final = "debug"
-"""A legacy server decides itself what it sends to a client that never said."""
+"""An instance of the session's own decides itself what it sends to a client that never said."""
 
 _LISTENS_WITHIN: Final = Seconds(5)
 """How long a question that belongs to no request waits for the client to open its stream."""
@@ -102,10 +102,10 @@ class Session:
     @property
     def wanted_logs(self) -> str | None:
         """The least severe messages to deliver; None if they could be somebody else's."""
-        if not self.server.carries_logs:
+        if not self.server.carries_logs(self.client):
             return None
-        modern = self.server.era is Era.MODERN
-        return self.log_level or (_UNASKED_LEVEL if modern else _ALL)
+        own = self.server.instance_per_session and self.server.era is Era.LEGACY
+        return self.log_level or (_ALL if own else _UNASKED_LEVEL)
 
     def introduce(self, client: ClientFacts) -> bool:
         """Learn who the client is, where its session began before it said so; only once."""
@@ -274,7 +274,7 @@ class Session:
                 return Result(EMPTY)
             if method == INITIALIZE:
                 return await self.initialize()
-            if method == SET_LEVEL and self.server.carries_logs:
+            if method == SET_LEVEL and self.server.carries_logs(self.client):
                 return await self._set_level(exchange.request)
             if method in (SUBSCRIBE, UNSUBSCRIBE) and self._hub is not None:
                 return await self._subscribe(self._hub, exchange.request)

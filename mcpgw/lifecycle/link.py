@@ -75,6 +75,8 @@ class ServerLink:
         """The last request before one that wanted logs was given up; None once that is past."""
         self.may_ask = False
         """Whether it was told of capabilities that invite questions; it serves one call then."""
+        self.log_level: str | None = None
+        """Which log messages a legacy instance was last told to send."""
         self.unfit = False
         """Whether what it says could be taken for somebody else's, so that nobody should get it."""
         self.lost = asyncio.Event()
@@ -252,7 +254,9 @@ class ServerLink:
         It can be from any that asked for messages, and from one that was given up too, until
         the server has read that: once it answers a request that was sent afterwards.
         """
-        call = only(call for call in self._calls.values() if call.ear.log is not None)
+        modern = self.facts is not None and self.facts.era is Era.MODERN
+        calls = self._calls.values()  # of a legacy server's it can be from any
+        call = only(call for call in calls if call.ear.log is not None or not modern)
         if call is None or call.ear.log is None or self._astray is not None or call.answer.done():
             return False
         if notification.params is not None:

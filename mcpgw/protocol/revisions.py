@@ -83,6 +83,9 @@ MODERN: Final = tuple(r for r in REVISIONS.values() if r.era is Era.MODERN)
 NEWEST_LEGACY: Final = LEGACY[-1]
 NEWEST_MODERN: Final = MODERN[-1]
 
+MODERN_SUPPORTED: Final = tuple(r.date for r in reversed(MODERN))
+"""What a modern request can be answered in; `server/discover` says the same."""
+
 SUPPORTED: Final = tuple(r.date for r in (*reversed(MODERN), *reversed(LEGACY)))
 """What an unsupported-version error lists: modern first, newest first."""
 

@@ -11,7 +11,7 @@ TOOLS: Json = {
     "modern": tool("modern", daemon={"max": 1}),
     "legacy-l": tool("legacy", mode="launcher"),
     "modern-l": tool("modern", mode="launcher"),
-    "legacy-r": tool("legacy", mode="launcher", launcher={"per": "request"}),
+    "legacy-i": tool("legacy"),
 }
 LEVELS = ["debug", "info", "error"]
 DEBUG = {PREFIX + "logLevel": "debug"}
@@ -44,7 +44,7 @@ async def test_a_modern_client_gets_what_its_request_asked_for(
 
 
 @pytest.mark.spec("L4", "L19")
-@pytest.mark.parametrize("name", ["modern", "modern-l", "legacy-l"])
+@pytest.mark.parametrize("name", ["modern", "modern-l", "legacy-l", "legacy-i"])
 async def test_a_legacy_client_gets_what_its_session_asked_for(running: Running, name: str) -> None:
     async with running(TOOLS) as world:
         client = await world.legacy(name)
@@ -58,6 +58,18 @@ async def test_a_legacy_client_gets_what_its_session_asked_for(running: Running,
         assert logged(await client.call("tell", levels=LEVELS)) == ["error"]
 
 
+async def test_a_modern_client_that_can_be_asked_has_its_instance_to_itself(
+    running: Running,
+) -> None:
+    async with running(TOOLS) as world:
+        client = world.modern("legacy-i", elicitation={})
+        assert "logging" in (await client.request("server/discover")).result["capabilities"]
+        for level, seen in (("debug", LEVELS), ("error", ["error"]), ("debug", LEVELS)):
+            reply = await client.call("tell", meta={PREFIX + "logLevel": level}, levels=LEVELS)
+            assert logged(reply) == seen
+        assert logged(await client.call("tell", levels=LEVELS)) == []
+
+
 async def test_a_restarted_instance_is_told_the_level_again(running: Running) -> None:
     async with running(TOOLS) as world:
         client = await world.legacy("legacy-l")
@@ -66,10 +78,10 @@ async def test_a_restarted_instance_is_told_the_level_again(running: Running) ->
         assert logged(await client.call("tell", levels=LEVELS)) == ["error"]
 
 
-@pytest.mark.parametrize("name", ["legacy", "legacy-r"])
+@pytest.mark.parametrize("name", ["legacy", "legacy-i"])
 async def test_where_it_is_not_certain_nothing_is_offered(running: Running, name: str) -> None:
     async with running(TOOLS) as world:
-        client = await world.legacy(name)
+        client = await world.legacy(name, "2025-11-25", experimental={})
         assert "logging" not in client.introduction["capabilities"]
         refused = await client.request("logging/setLevel", {"level": "debug"})
         assert refused.error["code"] == -32601

@@ -20,16 +20,17 @@ def lock_python(name: str) -> None:
     subprocess.run([*command, f"{name}.in", "-o", f"{name}.txt"], cwd=LOCKS, check=True)
 
 
-def lock_node() -> None:
-    """Resolve `package.json` into `package-lock.json`."""
+def lock_node(place: Path) -> None:
+    """Resolve a folder's `package.json` into its `package-lock.json`."""
     with tempfile.TemporaryDirectory() as folder:
-        copy(LOCKS / "package.json", folder)
+        copy(place / "package.json", folder)
         options = "--package-lock-only --omit-lockfile-registry-resolved --ignore-scripts"
         subprocess.run(["npm", "install", *options.split()], cwd=folder, check=True)
-        copy(Path(folder) / "package-lock.json", LOCKS)
+        copy(Path(folder) / "package-lock.json", place)
 
 
 if __name__ == "__main__":
     lock_python("mcp1")
     lock_python("mcp2")
-    lock_node()
+    for package in sorted(LOCKS.rglob("package.json")):
+        lock_node(package.parent)

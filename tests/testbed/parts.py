@@ -31,6 +31,8 @@ class Part:
     make: Callable[[Path], None]
     obstacle: Callable[[], str | None]
     """Why this machine cannot have it, or None."""
+    extra: bool = False
+    """Whether only a command of its own wants it, not every run of the tests."""
 
     @property
     def place(self) -> Path:
@@ -105,11 +107,19 @@ def _make_python(lock: str) -> Callable[[Path], None]:
     return make
 
 
-def _make_node(place: Path) -> None:
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(LOCKS / name, place)
-    # No install scripts: nothing here needs one, and a registry package should not run code.
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=place)
+def _make_node(locks: tuple[str, ...]) -> Callable[[Path], None]:
+    def make(place: Path) -> None:
+        for lock in locks:
+            shutil.copy(LOCKS / lock, place)
+        # No install scripts: nothing here needs one, and a registry package should not run code.
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=place)
+
+    return make
+
+
+def _node_part(name: str, folder: str, *, extra: bool = False) -> Part:
+    locks = (f"{folder}package.json", f"{folder}package-lock.json")
+    return Part(name, locks, _make_node(locks), _node_obstacle, extra)
 
 
 def _node_obstacle() -> str | None:
@@ -132,6 +142,8 @@ PARTS: Final[Mapping[str, Part]] = {
     for part in (
         Part("mcp1", ("mcp1.txt",), _make_python("mcp1.txt"), lambda: None),
         Part("mcp2", ("mcp2.txt",), _make_python("mcp2.txt"), lambda: None),
-        Part("node", ("package.json", "package-lock.json"), _make_node, _node_obstacle),
+        _node_part("node", ""),
+        _node_part("conformance-release", "conformance-release/", extra=True),
+        _node_part("conformance-prerelease", "conformance-prerelease/", extra=True),
     )
 }
