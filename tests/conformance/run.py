@@ -66,7 +66,8 @@ def main() -> int:
 def tool(kind: Kind, mode: str) -> dict[str, object]:
     """The configuration of a server in a mode."""
     cmd, *args = kind.command
-    warm = {"launcher": {"warm": 2}} if mode == "launcher" else {}
+    # Clients of the suite leave sessions behind, each of which holds an instance for a while.
+    warm = {"launcher": {"warm": 4, "max": 100}} if mode == "launcher" else {}
     return {"mode": mode, "cmd": cmd, "args": args, **warm}
 
 
