@@ -28,6 +28,8 @@ class Kind:
     name: str
     part: str
     suites: tuple[Suite, ...]
+    warm: int
+    """How many instances a launcher keeps ready."""
 
     @property
     def command(self) -> list[str]:
@@ -35,7 +37,7 @@ class Kind:
         return [str(install(self.part) / "bin" / "python"), str(SERVERS / f"{self.name}.py")]
 
 
-KINDS: Final = (Kind("legacy", "mcp1", (RELEASE, LEGACY)), Kind("modern", "mcp2", (MODERN,)))
+KINDS: Final = (Kind("legacy", "mcp1", (RELEASE, LEGACY), 2), Kind("modern", "mcp2", (MODERN,), 32))
 MODES: Final = ("daemon", "launcher")
 
 Results = dict[str, dict[str, dict[str, Outcome]]]
@@ -66,9 +68,10 @@ def main() -> int:
 def tool(kind: Kind, mode: str) -> dict[str, object]:
     """The configuration of a server in a mode."""
     cmd, *args = kind.command
-    # Clients of the suite leave sessions behind, each of which holds an instance for a while.
-    warm = {"launcher": {"warm": 4, "max": 100}} if mode == "launcher" else {}
-    return {"mode": mode, "cmd": cmd, "args": args, **warm}
+    # Clients of the suite leave sessions behind, each of which holds an instance for a while;
+    # and it waits for half a second, in which a Python server does not start.
+    launcher = {"launcher": {"warm": kind.warm, "max": 100}} if mode == "launcher" else {}
+    return {"mode": mode, "cmd": cmd, "args": args, **launcher}
 
 
 def outcome(title: str, way: str, suite: Suite, url: str) -> dict[str, Outcome]:
@@ -146,7 +149,7 @@ def document(results: Results) -> str:
         for name in scenarios:
             cells = " | ".join(_cell(found.get(name)) for found in ways.values())
             lines.append(f"| {name} | {cells} |")
-    lines += ["", "## Meant to be so", ""]
+    lines += ["", "## Meant to be so", "", *([] if DEVIATIONS else ["Nothing."])]
     lines += [f"- {way}: `{check}`: {why}." for (way, check), why in DEVIATIONS.items()]
     return "\n".join(lines) + "\n"
 
