@@ -148,15 +148,18 @@ async def test_answers_without_a_state_begin_anew(running: Running) -> None:
 @pytest.mark.spec("X2", "N12")
 @pytest.mark.parametrize("name", ["legacy", "legacy-l"])
 async def test_a_retry_that_is_closed_cancels_the_call(running: Running, name: str) -> None:
-    async with running(TOOLS, keep_alive="50ms") as world:
+    spec = {**TOOLS[name], "interactive": True, "timeouts": QUICK, "queue": {"timeout": "5s"}}
+    spec[spec["mode"]] = {"max": 1}
+    async with running({name: spec}, keep_alive="50ms") as world:
         client = world.modern(name, **CAN)
         params = {"name": "quiz", "arguments": {"questions": [FORM], "then_hold": True}}
         again = await suspended(client, params)
         async with client.opened("tools/call", {**params, **again}) as events:
             assert await events.line() == b": keep-alive"  # the answers were passed on long ago
+        assert (await client.call("echo", text="it is free again")).text == "it is free again"
+        told = [message.get("method") for message in world.transcript()]
+        assert told.count("notifications/cancelled") == 1
         assert refused(await retry(client, again, params))
-    told = [message.get("method") for message in world.transcript()]
-    assert told.count("notifications/cancelled") == 1
 
 
 @pytest.mark.spec("X2")
