@@ -91,6 +91,7 @@ class Session:
         self._work: dict[bytes, Work] = {}
         self._seen = asyncio.get_running_loop().time()
         self._introduced = False
+        self._beginning = False
         self._ended = False
         self._at_end: list[Callable[[], None]] = []
         self._stream: _Stream | None = None
@@ -121,7 +122,8 @@ class Session:
     def idle_for(self, now: float) -> Seconds:
         """How long nothing has happened; zero while something is in flight."""
         stream = self._stream
-        busy = bool(self._work) or (stream is not None and stream.attended)
+        attended = stream is not None and stream.attended
+        busy = bool(self._work) or attended or self._beginning
         return Seconds(0.0 if busy else now - self._seen)
 
     @property
@@ -138,9 +140,14 @@ class Session:
         Raises:
             GatewayError: The server is not known yet and could not be started.
         """
-        if self.server.instance_per_session and not self.server.is_known_to(self.client):
-            await self.own.lease()
-        answer = await self.server.initialize(self.client, self.owner)
+        self._beginning = True
+        try:
+            if self.server.instance_per_session and not self.server.is_known_to(self.client):
+                await self.own.lease()
+            answer = await self.server.initialize(self.client, self.owner)
+        finally:
+            self._beginning = False
+            self.touch()
         self._listen()
         return answer
 

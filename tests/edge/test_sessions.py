@@ -72,6 +72,12 @@ async def test_a_deleted_session_is_gone(running: Running) -> None:
         assert (await other.call("await_cancel")).said == ["k"]
 
 
+async def test_a_session_is_not_idle_while_its_server_starts(running: Running) -> None:
+    tools = {"legacy": tool("legacy", "silence", timeouts={"probe": "400ms"})}
+    async with running(tools, session_idle="100ms") as world:
+        await world.legacy("legacy")
+
+
 async def test_an_idle_session_ends_and_a_busy_one_does_not(running: Running) -> None:
     async with running(ONE, session_idle="300ms") as world:
         idle, busy = await world.legacy("legacy"), await world.legacy("legacy")
