@@ -73,8 +73,8 @@ async def test_a_deleted_session_is_gone(running: Running) -> None:
 
 
 async def test_a_session_is_not_idle_while_its_server_starts(running: Running) -> None:
-    tools = {"legacy": tool("legacy", "silence", timeouts={"probe": "400ms"})}
-    async with running(tools, session_idle="100ms") as world:
+    tools = {"legacy": tool("legacy", "silence", timeouts={"probe": "1500ms"})}
+    async with running(tools, session_idle="1s") as world:
         await world.legacy("legacy")
 
 
