@@ -24,9 +24,11 @@ def json_schema() -> dict[str, Any]:
 
 def _complete(definition: dict[str, Any], model: type[BaseModel]) -> None:
     """Write defaults as in the file, and descriptions that pydantic leaves to the section."""
-    defaults = model().model_dump(mode="json")
+    needed = any(field.is_required() for field in model.model_fields.values())
+    defaults = {} if needed else model().model_dump(mode="json")
     for name, value in definition["properties"].items():
-        value["default"] = defaults[name]
+        if name in defaults:
+            value["default"] = defaults[name]
         value["description"] = model.model_fields[name].description
 
 

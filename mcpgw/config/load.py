@@ -120,7 +120,7 @@ def _settle(config: Config, base_dir: Path) -> Config:
     tools = {}
     for name, spec in config.tools.items():
         native = spec.runtime is RuntimeKind.NATIVE
-        cwd = base_dir / (spec.cwd or "") if native or spec.cwd else None
+        cwd = base_dir / (spec.cwd or "") if native else spec.cwd
         tools[name] = spec.model_copy(update={"name": name, "cwd": cwd})
     settled = {
         "tools": MappingProxyType(tools),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from mcpgw.config import addresses
+from mcpgw.config.containers import ContainerKeys
 from mcpgw.config.document import Plain
 from mcpgw.config.problems import Path, Problem, quote
 from mcpgw.config.references import parse_template
@@ -73,8 +74,11 @@ def _program(tool: dict[str, Any], path: Path) -> Iterator[Problem]:
         yield Problem(
             path, f'"runtime: {runtime}" needs "{needed}", the {what}{hint}', meant=needed
         )
-    elif tool.get(useless):
-        yield Problem((*path, useless), f'has no meaning with "runtime: {runtime}"; remove it')
+        return
+    unfit = {useless} if runtime == RuntimeKind.CONTAINER else set(ContainerKeys.model_fields)
+    for key in tool:
+        if key in unfit and tool[key] is not None:
+            yield Problem((*path, key), f'has no meaning with "runtime: {runtime}"; remove it')
 
 
 def _variables(env: dict[str, Any], path: Path) -> Iterator[Problem]:

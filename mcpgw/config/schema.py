@@ -4,74 +4,22 @@ The field descriptions are the reference: the example file and the JSON Schema
 are checked against them.
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from mcpgw.config import addresses
-from mcpgw.config.units import (
-    DURATION_PATTERN,
-    SIZE_PATTERN,
-    format_duration,
-    format_size,
-    parse_duration,
-    parse_size,
-    positive,
-)
+from mcpgw.config import addresses, containers
+from mcpgw.config.containers import ContainerKeys, EngineKeys, Mount, Runner, Tls
+from mcpgw.config.units import format_duration
+from mcpgw.config.values import NOTHING, ByName, Count, Deadline, Duration, Filename, Frozen, Size
 from mcpgw.units import MIB, Bytes, Seconds
 
-T = TypeVar("T")
-
-Duration = Annotated[
-    Seconds,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, when_used="json"),
-    WithJsonSchema({"type": ["string", "number"], "pattern": DURATION_PATTERN, "minimum": 0}),
-]
-Deadline = Annotated[Duration, AfterValidator(positive)]
-Size = Annotated[
-    Bytes,
-    BeforeValidator(parse_size),
-    PlainSerializer(format_size, when_used="json"),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": SIZE_PATTERN, "minimum": 1}),
-]
-Count = Annotated[int, Field(ge=1)]
-Filename = Annotated[Path, AfterValidator(Path.expanduser)]
-
-
-def _read_only(mapping: Mapping[str, T]) -> Mapping[str, T]:
-    return MappingProxyType(dict(mapping))
-
-
-ByName = Annotated[
-    Mapping[str, T],
-    AfterValidator(_read_only),
-    PlainSerializer(dict),
-    Field(validate_default=True),
-]
-
+__all__ = ["Mount", "Runner", "Tls"]
 
 SERVER_NAME = r"^[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?$"
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True
-    )
 
 
 class RuntimeKind(StrEnum):
@@ -103,7 +51,7 @@ class Per(StrEnum):
     REQUEST = "request"
 
 
-class Timeouts(_Frozen):
+class Timeouts(Frozen):
     """Deadlines of one tool."""
 
     probe: Deadline = Seconds(10)
@@ -137,7 +85,7 @@ class Timeouts(_Frozen):
         return self
 
 
-class ServerLimits(_Frozen):
+class ServerLimits(Frozen):
     """Bounds of one tool."""
 
     line: Size = Bytes(64 * MIB)
@@ -147,7 +95,7 @@ class ServerLimits(_Frozen):
     """How many stderr lines per second and instance reach the log; the rest is counted."""
 
 
-class Launcher(_Frozen):
+class Launcher(Frozen):
     """Settings of `mode: launcher`."""
 
     per: Per = Per.SESSION
@@ -167,7 +115,7 @@ class Launcher(_Frozen):
         return self
 
 
-class Backoff(_Frozen):
+class Backoff(Frozen):
     """How restarts are spaced after failures."""
 
     initial: Duration = Seconds(1)
@@ -190,7 +138,7 @@ class Backoff(_Frozen):
         return self
 
 
-class Daemon(_Frozen):
+class Daemon(Frozen):
     """Settings of `mode: daemon`."""
 
     min: Annotated[int, Field(ge=0)] = 0
@@ -221,7 +169,7 @@ class Daemon(_Frozen):
         return self
 
 
-class Queue(_Frozen):
+class Queue(Frozen):
     """Where requests wait for an instance."""
 
     size: Count = 256
@@ -231,7 +179,7 @@ class Queue(_Frozen):
     """How long a request may wait; then it is answered 503."""
 
 
-class ServerSpec(_Frozen):
+class ServerSpec(ContainerKeys):
     """One MCP server, as configured: an entry under `tools:`."""
 
     name: Annotated[SkipJsonSchema[str], Field(exclude=True)] = ""
@@ -250,16 +198,18 @@ class ServerSpec(_Frozen):
     args: tuple[str, ...] = ()
     """Its arguments."""
 
-    env: Annotated[ByName[str], Field(repr=False)] = {}
+    env: Annotated[ByName[str], Field(repr=False)] = NOTHING
     """Environment variables to give it, beside PATH, HOME, LANG and TMPDIR. `${VAR}` takes a
     variable of the gateway's own environment, `file:/path` the content of a file, `$$` is a
     dollar sign."""
 
     cwd: Filename | None = None
-    """Its working directory, relative to the config file; default: the config file's directory."""
+    """Its working directory, relative to the config file; default: the config file's directory.
+    Of a container: a path inside it; default: what its image says."""
 
-    image: str | None = None
-    """The image of a container tool."""
+    workspace: Annotated[str, AfterValidator(containers.subfolder)] | None = None
+    """Its own folder under `workspace_root`; default: its name. Containers see it as
+    `/workspaces`, and nothing else of this machine."""
 
     protocol: ProtocolChoice = ProtocolChoice.AUTO
     """Which era the server is spoken to in: `auto` finds out, `legacy` and `modern` pin it."""
@@ -298,7 +248,7 @@ class ServerSpec(_Frozen):
         return self.mode is Mode.LAUNCHER or self.daemon.max > 1
 
 
-class Listen(_Frozen):
+class Listen(Frozen):
     """Where the gateway listens."""
 
     host: Annotated[str, AfterValidator(addresses.bindable)] = "127.0.0.1"
@@ -308,7 +258,7 @@ class Listen(_Frozen):
     """The port; 0 takes a free one and logs it."""
 
 
-class Log(_Frozen):
+class Log(Frozen):
     """What the gateway says about itself, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -321,7 +271,7 @@ class Log(_Frozen):
     """Whether each HTTP request gets a line."""
 
 
-class Limits(_Frozen):
+class Limits(Frozen):
     """Bounds of the gateway as a whole."""
 
     body: Size = Bytes(4 * MIB)
@@ -348,7 +298,7 @@ class Limits(_Frozen):
     """How many requests one legacy session may have in flight."""
 
 
-class Config(_Frozen):
+class Config(EngineKeys):
     """The whole file."""
 
     listen: Listen = Listen()
@@ -395,7 +345,7 @@ class Config(_Frozen):
     limits: Limits = Limits()
     """Bounds of the gateway as a whole."""
 
-    tools: ByName[ServerSpec] = {}
+    tools: ByName[ServerSpec] = NOTHING
     """The MCP servers, by name: lower-case letters, digits, `-` and `_`."""
 
     base_dir: Annotated[SkipJsonSchema[Path], Field(exclude=True)] = Path()
