@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -15,8 +16,8 @@ from mcpgw.edge.origin import policy_for
 from mcpgw.edge.resuming import Replays
 from mcpgw.gateway.fleet import open_fleet
 from mcpgw.gateway.sessions import open_sessions
-from mcpgw.runtimes.absent import AbsentRuntime
 from mcpgw.runtimes.base import Runtime
+from mcpgw.runtimes.containers.runtime import new_run, open_containers, reaping
 from mcpgw.runtimes.guard import open_guard
 from mcpgw.runtimes.native import NativeRuntime
 from mcpgw.sandbox.doubts import doubts
@@ -35,12 +36,8 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
     Raises:
         OSError: The address cannot be bound.
     """
-    runtimes: dict[RuntimeKind, Runtime] = {
-        RuntimeKind.NATIVE: NativeRuntime(config),
-        RuntimeKind.CONTAINER: AbsentRuntime(),
-    }
     async with (
-        open_guard(),
+        open_runtimes(config) as runtimes,
         open_fleet(config, runtimes) as fleet,
         open_sessions(
             limit=config.limits.sessions,
@@ -66,6 +63,20 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
             await stop.wait()
             await _drain(context, listener)
     log.info("gateway.stopped")
+
+
+@asynccontextmanager
+async def open_runtimes(config: Config) -> AsyncIterator[Mapping[RuntimeKind, Runtime]]:
+    """What makes the instances, for the length of the block, and leaves nothing of them."""
+    runtimes: dict[RuntimeKind, Runtime] = {RuntimeKind.NATIVE: NativeRuntime(config)}
+    if all(spec.runtime is RuntimeKind.NATIVE for spec in config.tools.values()):
+        async with open_guard():
+            yield runtimes
+        return
+    run = new_run()
+    async with open_guard(reaping(config, run)), open_containers(config, run) as containers:
+        runtimes[RuntimeKind.CONTAINER] = containers
+        yield runtimes
 
 
 def _announce(config: Config, listener: Listener) -> None:

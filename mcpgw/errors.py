@@ -15,6 +15,8 @@ GatewayError
     TooManyListens         too many clients listen
   Unavailable            we cannot serve this request now
     StartFailed            an instance could not be started or did not become ready
+      EngineUnavailable      the container engine, or the runner, does not answer
+      ImageUnavailable       the image is not there, or not yet
     QueueTimeout           no instance came free in time
     ShuttingDown           the gateway is draining
   ServerFailed           the MCP server broke its side of the conversation
@@ -115,6 +117,14 @@ class StartFailed(Unavailable):
         super().__init__(message)
         self.stderr = stderr
         self.retry_after = retry_after
+
+
+class EngineUnavailable(StartFailed):
+    """The container engine, or the runner, does not answer."""
+
+
+class ImageUnavailable(StartFailed):
+    """The image of the container is not there, or not yet."""
 
 
 class QueueTimeout(Unavailable):

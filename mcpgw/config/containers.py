@@ -6,7 +6,6 @@ host namespaces or folders of this machine outside the workspace.
 
 import re
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -23,7 +22,9 @@ VOLUME_PREFIX: Final = "volume:"
 _GUARDED: Final = ("/proc", "/sys", "/dev")
 """Where nothing may be put: the engine's own hardening lives there."""
 
-_TMPFS: Final = MappingProxyType({"/tmp": Bytes(64 * MIB)})  # noqa: S108 - in the container
+
+def _tmpfs() -> dict[str, Bytes]:
+    return {"/tmp": Bytes(64 * MIB)}  # noqa: S108 - in the container
 
 
 def subfolder(value: str) -> str:
@@ -68,7 +69,9 @@ def _known_user(value: str) -> str:
 
 
 def _words(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, str) else value
 
 
 def _engine(value: str) -> str:
@@ -150,7 +153,7 @@ class ContainerKeys(Frozen):
     read_only: bool = True
     """Whether nothing but its workspace, its mounts and `tmpfs` can be written to."""
 
-    tmpfs: ByName[Size] = _TMPFS
+    tmpfs: ByName[Size] = Field(default_factory=_tmpfs)
     """Folders in memory, with their sizes."""
 
     tmpfs_exec: bool = False

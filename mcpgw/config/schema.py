@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from mcpgw.config import addresses, containers
 from mcpgw.config.containers import ContainerKeys, EngineKeys, Mount, Runner, Tls
 from mcpgw.config.units import format_duration
-from mcpgw.config.values import NOTHING, ByName, Count, Deadline, Duration, Filename, Frozen, Size
+from mcpgw.config.values import ByName, Count, Deadline, Duration, Filename, Frozen, Size
 from mcpgw.units import MIB, Bytes, Seconds
 
 __all__ = ["Mount", "Runner", "Tls"]
@@ -198,7 +198,7 @@ class ServerSpec(ContainerKeys):
     args: tuple[str, ...] = ()
     """Its arguments."""
 
-    env: Annotated[ByName[str], Field(repr=False)] = NOTHING
+    env: ByName[str] = Field(default_factory=dict, repr=False)
     """Environment variables to give it, beside PATH, HOME, LANG and TMPDIR. `${VAR}` takes a
     variable of the gateway's own environment, `file:/path` the content of a file, `$$` is a
     dollar sign."""
@@ -345,7 +345,7 @@ class Config(EngineKeys):
     limits: Limits = Limits()
     """Bounds of the gateway as a whole."""
 
-    tools: ByName[ServerSpec] = NOTHING
+    tools: ByName[ServerSpec] = Field(default_factory=dict)
     """The MCP servers, by name: lower-case letters, digits, `-` and `_`."""
 
     base_dir: Annotated[SkipJsonSchema[Path], Field(exclude=True)] = Path()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -55,9 +55,6 @@ ByName = Annotated[
     PlainSerializer(dict),
     Field(validate_default=True),
 ]
-
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-"""The default of a mapping."""
 
 
 class Frozen(BaseModel):

@@ -51,6 +51,12 @@ WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
     errors.StartFailed: WireError(
         503, -31010, "the server could not be started; the gateway's log says why"
     ),
+    errors.EngineUnavailable: WireError(
+        503, -31013, "the container engine does not answer; the gateway's log says why"
+    ),
+    errors.ImageUnavailable: WireError(
+        503, -31014, "the server's image is not there, or not yet; the gateway's log says why"
+    ),
     errors.QueueTimeout: WireError(503, -31011),
     errors.ShuttingDown: WireError(503, -31012),
     errors.InstanceExited: WireError(200, -31020),

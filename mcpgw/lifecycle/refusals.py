@@ -47,7 +47,7 @@ def lost_early(server: str, exit: Exit | None) -> StartFailed:
 
 def retold(failure: StartFailed, retry_after: Seconds) -> StartFailed:
     """Return a copy for one of many who waited for the start: raising an exception writes to it."""
-    return StartFailed(str(failure), stderr=failure.stderr, retry_after=retry_after)
+    return type(failure)(str(failure), stderr=failure.stderr, retry_after=retry_after)
 
 
 def start_failure(error: GatewayError) -> StartFailed:

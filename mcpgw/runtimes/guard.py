@@ -10,10 +10,12 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
 import structlog
 
@@ -25,10 +27,17 @@ from mcpgw.runtimes.pipes import ReadPipe, WritePipe
 from mcpgw.runtimes.spawn import Program, spawn
 from mcpgw.units import KIB, Seconds
 
-_BOOTSTRAP: Final = (
-    "import json; guard = {'__name__': 'guard'};"
-    "exec(json.loads(input()), guard); guard['stand_guard'](%r)"
-)
+_BOOTSTRAP: Final = """
+import json
+guard, *errands = json.loads(input())
+names = {'__name__': 'guard'}
+exec(guard, names)
+if names['stand_guard'](%r):
+    for source, function, settings in errands:
+        names = {'__name__': 'errand'}
+        exec(source, names)
+        names[function](settings)
+"""
 """The program comes through the pipe, because it may live inside a zip file."""
 
 _RETRY_FIRST: Final = Seconds(0.5)
@@ -46,8 +55,22 @@ _GOODBYE_TIMEOUT: Final = Seconds(2)
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something more for the guard to do when the gateway was killed."""
+
+    module: ModuleType
+    """Needs the standard library only: the guard has nothing else."""
+
+    function: str
+    """Which of its functions to call."""
+
+    settings: Mapping[str, Any]
+    """With what; anything that JSON can say."""
+
+
 @asynccontextmanager
-async def open_guard() -> AsyncIterator[None]:
+async def open_guard(*errands: Errand) -> AsyncIterator[None]:
     """Have a guard watch this process until the block ends. Does nothing but on Linux.
 
     Enter it before anything that starts processes: leaving it stops nothing.
@@ -55,15 +78,15 @@ async def open_guard() -> AsyncIterator[None]:
     if not orphans.IS_LINUX:
         yield
         return
-    async with aio.background(_keep_guard(), name="guard"):
+    async with aio.background(_keep_guard(errands), name="guard"):
         yield
 
 
-async def _keep_guard() -> None:
+async def _keep_guard(errands: Sequence[Errand]) -> None:
     retry = _RETRY_FIRST
     while True:
         try:
-            guard = _Guard(inspect.getsource(procfs))
+            guard = _Guard(errands)
         except (OSError, StartFailed) as exc:  # OSError: the package came without its source
             _log.error("guard.failed", reason=str(exc))
         else:
@@ -79,7 +102,8 @@ async def _keep_guard() -> None:
 class _Guard:
     """One guard process."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, errands: Sequence[Errand]) -> None:
+        task = [inspect.getsource(procfs), *map(_told, errands)]
         spawned = spawn(_program())
         self.ended: Final = asyncio.Event()
         self.reason = ""
@@ -91,7 +115,7 @@ class _Guard:
             ReadPipe(spawned.stdout, on_data=self._report, on_end=lambda: None),
             ReadPipe(spawned.stderr, on_data=self._keep, on_end=lambda: None),
         )
-        self._tell(json.dumps(source))
+        self._tell(json.dumps(task))
 
     async def dismiss(self) -> None:
         """Tell it that nothing is left to guard, and let go of it."""
@@ -124,6 +148,10 @@ class _Guard:
         last = self._stderr.decode(errors="replace").strip().rpartition("\n")[2]
         self.reason = f"{describe(code)}: {last}" if last else describe(code)
         self.ended.set()
+
+
+def _told(errand: Errand) -> list[Any]:
+    return [inspect.getsource(errand.module), errand.function, errand.settings]
 
 
 def _program() -> Program:

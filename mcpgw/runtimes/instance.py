@@ -98,6 +98,11 @@ class StreamedInstance:
             self.exited.set()
             self._settle()
 
+    def abandon(self) -> None:
+        """Let go of the streams of an instance that never started: nobody is told."""
+        self.reported.set()
+        self._streams.close()
+
     def close(self) -> None:
         """Let go of the streams, and tell the receiver if it does not know yet."""
         self._lose()

@@ -11,7 +11,8 @@ from mcpgw import aio
 from mcpgw.config.schema import Config, ServerSpec
 from mcpgw.runtimes import orphans
 from mcpgw.runtimes.base import Instance, Receiver
-from mcpgw.runtimes.process import NativeInstance
+from mcpgw.runtimes.detached import Detached
+from mcpgw.runtimes.process import DetachedProcess, NativeInstance
 from mcpgw.runtimes.spawn import Program, spawn
 from mcpgw.runtimes.stopping import stop
 from mcpgw.sandbox.environment import child_environment, find_command
@@ -43,6 +44,21 @@ class NativeRuntime:
                 yield instance
             finally:
                 await aio.unhurried(stop(instance, spec.timeouts), name=f"stop:{label}")
+
+    @asynccontextmanager
+    async def start_detached(self, spec: ServerSpec) -> AsyncIterator[Detached]:
+        """See `DetachedRuntime.start_detached`."""
+        self._started[spec.name] += 1
+        label = f"{spec.name}#{self._started[spec.name]}"
+        with self._reaping:
+            spawned = spawn(self._program(spec, label))
+            process = DetachedProcess(
+                spawned, server=spec.name, label=label, timeouts=spec.timeouts
+            )
+            try:
+                yield process
+            finally:
+                await aio.unhurried(process.stop(), name=f"stop:{label}")
 
     def _spawn(self, spec: ServerSpec, label: str, receiver: Receiver) -> NativeInstance:
         spawned = spawn(self._program(spec, label))

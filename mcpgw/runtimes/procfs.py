@@ -107,9 +107,10 @@ def sweep(is_doomed: Callable[[str], bool]) -> list[str]:
     return killed
 
 
-def stand_guard(owner_marker: str) -> None:
+def stand_guard(owner_marker: str) -> bool:
     """Wait for the gateway's end; unless it said goodbye, kill what it left behind.
 
+    Whether there was no goodbye, so that there may be more to clean up.
     Standard input is the gateway's lifeline: only its death or its goodbye ends it.
     """
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -118,8 +119,10 @@ def stand_guard(owner_marker: str) -> None:
     for label in sweep(lambda marker: is_orphaned(marker, namespace)):
         _report(label)
     os.close(1)
-    if not sys.stdin.read().endswith("goodbye\n"):
-        sweep(lambda marker: marker == owner_marker)
+    if sys.stdin.read().endswith("goodbye\n"):
+        return False
+    sweep(lambda marker: marker == owner_marker)
+    return True
 
 
 def _kill_if(pid: int, is_doomed: Callable[[str], bool]) -> str | None:

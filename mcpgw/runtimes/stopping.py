@@ -2,13 +2,12 @@
 
 import asyncio
 import signal
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from mcpgw.config.schema import Timeouts
 from mcpgw.runtimes.orphans import Leftovers
-from mcpgw.runtimes.process import NativeInstance
 from mcpgw.units import Seconds
 
 _KILL_TIMEOUT: Final = Seconds(5)
@@ -20,7 +19,40 @@ _POLL: Final = Seconds(0.005)
 _log = structlog.get_logger()
 
 
-async def stop(instance: NativeInstance, timeouts: Timeouts) -> None:
+class Stoppable(Protocol):
+    """A process that leads its own session, with whoever else is in it."""
+
+    @property
+    def server(self) -> str:
+        """The name of the tool it runs for."""
+
+    @property
+    def label(self) -> str:
+        """The name of the instance."""
+
+    @property
+    def pid(self) -> int:
+        """Its id, and that of its group and session."""
+
+    @property
+    def exited(self) -> asyncio.Event:
+        """Set once it has ended."""
+
+    @property
+    def reported(self) -> asyncio.Event:
+        """Set once whoever listens to it has had all there is."""
+
+    def close_stdin(self) -> None:
+        """Let it read what is queued, and then the end."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its group."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+async def stop(instance: Stoppable, timeouts: Timeouts) -> None:
     """End `instance` and every descendant, taking no longer than its timeouts and 6 s.
 
     stdin closes first; SIGTERM goes to what is left after `timeouts.stop`, or as soon as
@@ -34,7 +66,7 @@ async def stop(instance: NativeInstance, timeouts: Timeouts) -> None:
     instance.close()
 
 
-async def _end(instance: NativeInstance, leftovers: Leftovers, term: Seconds) -> None:
+async def _end(instance: Stoppable, leftovers: Leftovers, term: Seconds) -> None:
     facts = {"server": instance.server, "instance": instance.label, "pid": instance.pid}
     facts["leftovers"] = instance.exited.is_set()
     if await _killed_within(instance, leftovers, term, signal.SIGTERM):
@@ -46,7 +78,7 @@ async def _end(instance: NativeInstance, leftovers: Leftovers, term: Seconds) ->
 
 
 async def _killed_within(
-    instance: NativeInstance, leftovers: Leftovers, within: Seconds, number: signal.Signals
+    instance: Stoppable, leftovers: Leftovers, within: Seconds, number: signal.Signals
 ) -> bool:
     instance.signal(number)
     try:
@@ -60,7 +92,7 @@ async def _killed_within(
     return True
 
 
-async def _exits_within(instance: NativeInstance, within: Seconds) -> bool:
+async def _exits_within(instance: Stoppable, within: Seconds) -> bool:
     try:
         async with asyncio.timeout(within):
             await instance.exited.wait()
@@ -69,7 +101,7 @@ async def _exits_within(instance: NativeInstance, within: Seconds) -> bool:
     return True
 
 
-async def _hear_out(instance: NativeInstance) -> None:
+async def _hear_out(instance: Stoppable) -> None:
     """Wait until the receiver has had all there is; the last words are still on their way."""
     if instance.exited.is_set():
         # Bounded: with the process gone, the report comes when the pipes end, or without.

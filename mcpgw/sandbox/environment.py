@@ -53,6 +53,22 @@ def child_environment(spec: ServerSpec, own: Mapping[str, str]) -> dict[str, str
     return environment
 
 
+def container_environment(
+    spec: ServerSpec, own: Mapping[str, str], *, base_dir: Path
+) -> dict[str, str]:
+    """Give what a container's environment has besides its image's: a home, and what `env` names.
+
+    Raises:
+        StartFailed: See `child_environment`.
+    """
+    # Its user is known to no image, so its home would be "/", which it cannot write to.
+    environment = {"HOME": "/tmp"}  # noqa: S108 - the container's own
+    local = spec.model_copy(update={"cwd": base_dir})  # files of secrets are on this side
+    for name in spec.env:
+        environment[name] = _variable(local, name, own)
+    return environment
+
+
 def find_command(
     spec: ServerSpec, *, tools_root: Path, base_dir: Path, own: Mapping[str, str]
 ) -> tuple[str, ...]:

@@ -1,0 +1,79 @@
+"""A container whose streams are somebody else's."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from mcpgw.aio import Tasks
+from mcpgw.config.schema import ServerSpec
+from mcpgw.runtimes.containers.container import Container
+from mcpgw.runtimes.detached import Carrier, End
+from mcpgw.units import Seconds
+
+_KILL: Final = Seconds(5)
+
+log = structlog.get_logger()
+
+
+class DetachedContainer:
+    """See `mcpgw.runtimes.detached.Detached`."""
+
+    carrier: Final = Carrier.ATTACHED
+
+    def __init__(
+        self, container: Container, spec: ServerSpec, label: str, fd: int, tasks: Tasks
+    ) -> None:
+        self._container = container
+        self._spec = spec
+        self._fds = [fd]
+        self._tasks = tasks
+        self._over = False
+        self.label: Final = label
+        """Its name in this process's log."""
+
+    def take_fds(self) -> list[int]:
+        """See `Detached.take_fds`."""
+        fds, self._fds = self._fds, []
+        return fds
+
+    async def end(self, *, asked: bool) -> End | None:
+        """See `Detached.end`: whoever has the streams sees the end first, so it has to ask."""
+        if not asked:
+            await asyncio.Event().wait()
+        end = await self._container.end()
+        self._over = self._over or end is not None
+        return end
+
+    def kill(self) -> None:
+        """See `Detached.kill`."""
+        _ = self._tasks.start(self._container.signal("SIGKILL"), name=f"kill:{self.label}")
+
+    async def stop(self) -> None:
+        """See `Detached.stop`."""
+        timeouts = self._spec.timeouts
+        for signal, patience in (
+            (None, timeouts.stop),
+            ("SIGTERM", timeouts.term),
+            ("SIGKILL", _KILL),
+        ):
+            if signal is not None:
+                await self._container.signal(signal)
+            if await self._ended_within(patience):
+                if signal is not None:
+                    log.warning("instance.killed", **self._facts(), signal=signal)
+                return
+        log.error("instance.survived", **self._facts())
+
+    async def _ended_within(self, patience: Seconds) -> bool:
+        if self._over:
+            return True
+        self._over = await self._container.over_within(patience)
+        return self._over
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "server": self._spec.name,
+            "instance": self.label,
+            "container": self._container.name,
+        }

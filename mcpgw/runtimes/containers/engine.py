@@ -1,0 +1,260 @@
+"""The engine: asked with a bound on every answer, found again when it was gone, and swept."""
+
+import asyncio
+import errno
+import hashlib
+import json
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+from aiodocker import DockerError
+from aiodocker.containers import DockerContainer
+
+from mcpgw.config.schema import Config
+from mcpgw.errors import EngineUnavailable
+from mcpgw.runtimes.containers import body, paths
+from mcpgw.runtimes.containers.address import NO_ANSWER, Address, Client
+from mcpgw.units import Seconds
+
+T = TypeVar("T")
+
+ANSWER: Final = Seconds(30)
+"""How long the engine may take for an answer; on a busy machine a start takes seconds."""
+
+_RETRY_AFTER: Final = Seconds(5)
+_NO_CONNECTION: Final = 900
+"""What aiodocker says where HTTP has no word for it."""
+
+_GONE_ALREADY: Final = (404, 409)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine says about itself, and what follows for us."""
+
+    version: str
+    api: tuple[int, int]
+    translation: paths.Translation
+    installation: str
+
+
+class Engine:
+    """One Docker engine, or what speaks its language. Made by `open_engine`."""
+
+    def __init__(self, config: Config, address: Address, client: Client, run: str) -> None:
+        self._config = config
+        self._docker: Final = client.docker
+        self._facts: EngineFacts | None = None
+        self._finding = asyncio.Lock()
+        self._lock: socket.socket | None = None
+        self.address: Final = address
+        """Where it is."""
+        self.run: Final = run
+        """What tells this process's containers from those of any other."""
+        self.living: Final[set[str]] = set()
+        """The names of the containers that somebody takes care of."""
+
+    @property
+    def docker(self) -> Any:
+        """Aiodocker's client; every answer awaited through `ask`."""
+        return self._docker
+
+    async def ask(self, question: Awaitable[T], *, within: Seconds = ANSWER) -> T:
+        """Await an answer of the engine's.
+
+        Raises:
+            EngineUnavailable: There is none, or none in time.
+            DockerError: The engine refuses.
+        """
+        try:
+            async with asyncio.timeout(within):
+                return await question
+        except TimeoutError:
+            self.suspect()
+            raise self._unavailable(f"did not answer within {within:g} s") from None
+        except DockerError as exc:
+            if exc.status != _NO_CONNECTION:
+                raise
+            self.suspect()
+            raise self._unavailable(_why(exc.__context__)) from None
+        except NO_ANSWER as exc:
+            self.suspect()
+            raise self._unavailable(_why(exc)) from None
+
+    def suspect(self) -> None:
+        """Have the engine looked at again before it is used: it may be another one by then."""
+        if self._facts is not None:
+            self._facts = None
+            log.warning("engine.lost", engine=self.address.url)
+
+    async def facts(self) -> EngineFacts:
+        """Give what is known of the engine; at first, and after it was gone, it is looked at.
+
+        Raises:
+            EngineUnavailable: It does not answer.
+        """
+        if self._facts is None:
+            async with self._finding:
+                if self._facts is None:
+                    self._facts = await self._look()
+        return self._facts
+
+    async def remove(self, name: str, *, within: Seconds = ANSWER) -> bool:
+        """Remove a container, running or not; whether it is gone, or about to be."""
+        container = self._docker.containers.container(name)
+        try:
+            await self.ask(container.delete(force=True, v=True), within=within)
+        except DockerError as exc:
+            if exc.status not in _GONE_ALREADY:
+                log.warning("container.left", container=name, reason=exc.message)
+                return False
+        except EngineUnavailable as exc:
+            log.warning("container.left", container=name, reason=str(exc))
+            return False
+        return True
+
+    async def inspect(self, name: str) -> Mapping[str, Any] | None:
+        """Give what the engine says of a container; None if it knows none of that name."""
+        try:
+            described: Mapping[str, Any] = await self.ask(
+                self._docker.containers.container(name).show()
+            )
+        except DockerError as exc:
+            if exc.status == 404:
+                return None
+            raise
+        return described
+
+    async def _look(self) -> EngineFacts:
+        self._docker.api_version = "auto"
+        version = await self.ask(self._docker.version())
+        major, minor = str(version["ApiVersion"]).split(".")[:2]
+        own = await self._own_container()
+        facts = EngineFacts(
+            str(version.get("Version", "?")),
+            (int(major), int(minor)),
+            self._translation(own),
+            self._installation(own),
+        )
+        with suppress(DockerError):
+            await self._sweep(facts.installation)
+        log.info(
+            "engine.found",
+            engine=self.address.url,
+            version=facts.version,
+            installation=facts.installation,
+            workspaces=facts.translation.how,
+        )
+        return facts
+
+    async def _own_container(self) -> Mapping[str, Any] | None:
+        for found in paths.own_ids(_mountinfo(), socket.gethostname()):
+            if (described := await self.inspect(found)) is not None:
+                return described
+        return None
+
+    def _translation(self, own: Mapping[str, Any] | None) -> paths.Translation:
+        if self._config.host_workspaces is not None:
+            root = self._config.workspace_root
+            return paths.explicit(root.resolve(), self._config.host_workspaces)
+        return paths.IDENTITY if own is None else paths.inspected(own)
+
+    def _installation(self, own: Mapping[str, Any] | None) -> str:
+        """Name the gateway for good; with the run behind it where another of that name lives."""
+        config = self._config
+        facts = [
+            paths.own_name(own) if own is not None else _machine(),
+            str(config.base_dir),
+            str(config.workspace_root),
+            str(config.listen),
+        ]
+        name = config.installation or hashlib.sha256("\0".join(facts).encode()).hexdigest()[:12]
+        return name if self._holds(name) else f"{name}-{self.run}"
+
+    def _holds(self, name: str) -> bool:
+        """Whether this is the only process of that name; the system lets go of it at our end."""
+        if self._lock is not None:
+            return True
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            lock.bind(f"\0mcpgw/{name}")
+        except OSError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    async def _sweep(self, installation: str) -> None:
+        """Remove what runs of this gateway that are over, or starts that went wrong, have left."""
+        filters = {"label": [f"{body.INSTALLATION}={installation}"]}
+        found: list[DockerContainer] = await self.ask(
+            self._docker.containers.list(all=True, filters=json.dumps(filters))
+        )
+        for container in found:
+            labels = container["Labels"]
+            name = str(container["Names"][0]).lstrip("/")
+            if labels.get(body.RUN) == self.run and name in self.living:
+                continue
+            if await self.remove(container.id):
+                log.warning("container.swept", instance=labels.get(body.INSTANCE), container=name)
+
+    def close(self) -> None:
+        """Let go of the name."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def _unavailable(self, why: str) -> EngineUnavailable:
+        return EngineUnavailable(
+            f"the container engine at {self.address.url} {why} (docker_host)",
+            retry_after=_RETRY_AFTER,
+        )
+
+
+@asynccontextmanager
+async def open_engine(config: Config, address: Address, run: str) -> AsyncIterator[Engine]:
+    """An engine, for the length of the block. It is not connected to before it is needed."""
+    client = Client(address)
+    engine = Engine(config, address, client, run)
+    try:
+        yield engine
+    finally:
+        engine.close()
+        await client.close()
+
+
+def _why(exc: BaseException | None) -> str:
+    """Say why nothing was heard from the engine."""
+    cause = getattr(exc, "os_error", exc)
+    if isinstance(cause, ssl.SSLError):
+        return f"does not show a certificate that docker_tls fits: {cause.reason or cause}"
+    match getattr(cause, "errno", None):
+        case errno.EACCES | errno.EPERM:
+            return "may not be used by this user: it takes root, or membership of its group"
+        case errno.ENOENT | errno.ECONNREFUSED:
+            return "is not running"
+        case _:
+            pass
+    return f"broke off: {cause or 'no answer'}"
+
+
+def _mountinfo() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _machine() -> str:
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return f"{socket.gethostname()}:{os.getuid()}"
