@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -20,6 +21,7 @@ from mcpgw.runtimes.base import Runtime
 from mcpgw.runtimes.containers.runtime import new_run, open_containers, reaping
 from mcpgw.runtimes.guard import open_guard
 from mcpgw.runtimes.native import NativeRuntime
+from mcpgw.runtimes.remote import RunnerRuntime
 from mcpgw.sandbox.doubts import doubts
 
 log = structlog.get_logger(__name__)
@@ -69,6 +71,14 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
 async def open_runtimes(config: Config) -> AsyncIterator[Mapping[RuntimeKind, Runtime]]:
     """What makes the instances, for the length of the block, and leaves nothing of them."""
     runtimes: dict[RuntimeKind, Runtime] = {RuntimeKind.NATIVE: NativeRuntime(config)}
+    if config.runner is not None:
+        remote = RunnerRuntime(config.runner.socket)
+        runtimes[RuntimeKind.CONTAINER] = remote
+        if config.runner.native:
+            runtimes[RuntimeKind.NATIVE] = remote
+        async with open_guard():
+            yield runtimes
+        return
     if all(spec.runtime is RuntimeKind.NATIVE for spec in config.tools.values()):
         async with open_guard():
             yield runtimes
@@ -112,12 +122,17 @@ async def _drain(context: Context, listener: Listener) -> None:
 
 def run(config: Config) -> int:
     """Run the gateway until SIGTERM or SIGINT; a second signal cuts the grace short."""
+    return run_until_signalled(lambda stop: serve(config, stop))
+
+
+def run_until_signalled(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    """Run `serve` until SIGTERM or SIGINT set its event; a second signal cancels it."""
     _calm_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_until_signalled(config))
+        return runner.run(_until_signalled(serve))
 
 
-async def _until_signalled(config: Config) -> int:
+async def _until_signalled(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -131,7 +146,7 @@ async def _until_signalled(config: Config) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, signalled, signum)
     try:
-        await serve(config, stop)
+        await serve(stop)
     except asyncio.CancelledError:
         log.warning("gateway.stopped", reason="a second signal cut the grace short")
         return 1

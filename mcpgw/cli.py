@@ -29,6 +29,7 @@ INTERRUPTED: Final = 130
 
 _USAGE: Final = """mcpgw --config FILE [--host ADDRESS] [--port PORT] [--log-level LEVEL] ...
        mcpgw check --config FILE
+       mcpgw runner --config FILE --socket PATH [--allow-uid UID]... [--group GROUP]
        mcpgw schema | demo-server | --help | --version"""
 
 _OVERRIDES: Final = {
@@ -85,6 +86,9 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     )
     check = commands.add_parser("check", help="say what is wrong with a configuration, and stop")
     _add_config(check)
+    runner = commands.add_parser("runner", help="start instances for a gateway that may not")
+    _add_config(runner)
+    _add_runner(runner)
     commands.add_parser("schema", help="print the JSON Schema of the configuration")
     commands.add_parser("demo-server", help="be a small MCP server on stdin and stdout")
 
@@ -97,6 +101,19 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="the configuration; - reads it from stdin",
     )
+
+
+def _add_runner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", required=True, metavar="PATH", help="where to listen")
+    parser.add_argument(
+        "--allow-uid",
+        action="append",
+        type=int,
+        default=[],
+        metavar="UID",
+        help="whose gateway may ask, besides root and oneself; may be repeated",
+    )
+    parser.add_argument("--group", metavar="GROUP", help="which group the socket belongs to")
 
 
 def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -114,7 +131,13 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from mcpgw.config.load import load
 
     config = load(arguments.config, overrides=_overrides(arguments))
-    return _check(config) if arguments.command == "check" else _serve(config)
+    match arguments.command:
+        case "check":
+            return _check(config)
+        case "runner":
+            return _serve_runner(config, arguments, parser)
+        case _:
+            return _serve(config)
 
 
 def _overrides(arguments: argparse.Namespace) -> "list[Override]":
@@ -141,6 +164,38 @@ def _serve(config: "Config") -> int:
     except OSError as exc:
         _say(f"mcpgw: {_explain(exc, config)}", sys.stderr)
         return FAILED
+
+
+def _serve_runner(
+    config: "Config", arguments: argparse.Namespace, parser: argparse.ArgumentParser
+) -> int:
+    from pathlib import Path
+
+    from mcpgw import app
+    from mcpgw.observe import logs
+    from mcpgw.runner.app import serve_runner
+    from mcpgw.runner.server import Door
+
+    group = None if arguments.group is None else _group(arguments.group, parser)
+    door = Door(Path(arguments.socket).absolute(), frozenset(arguments.allow_uid), group)
+    logs.configure(config.log.level, config.log.format)
+    try:
+        return app.run_until_signalled(lambda stop: serve_runner(config, door, stop))
+    except OSError as exc:
+        text = "another runner does" if exc.errno == errno.EADDRINUSE else exc.strerror
+        _say(f"mcpgw: cannot listen at {door.path}: {text}", sys.stderr)
+        return FAILED
+
+
+def _group(name: str, parser: argparse.ArgumentParser) -> int:
+    import grp
+
+    if name.isdecimal():
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        parser.error(f"--group: there is no group {name}")
 
 
 def _explain(exc: OSError, config: "Config") -> str:

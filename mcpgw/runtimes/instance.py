@@ -45,6 +45,7 @@ class StreamedInstance:
         self._waits = waits
         self._exit: Exit | None = None
         self._stdin_broke = False
+        self._begun = False
         self._report: asyncio.TimerHandle | None = None
         self._log = StderrLog(server=server, instance=label, rate=stderr_rate)
         self.exited: Final = asyncio.Event()
@@ -57,8 +58,11 @@ class StreamedInstance:
         """What the streams call."""
 
     def begin(self, streams: Streams) -> None:
-        """Take over the streams."""
+        """Take over the streams. The end may be known already."""
         self._streams = streams
+        self._begun = True
+        if self._exit is not None:
+            self._settle()
 
     @property
     def label(self) -> str:
@@ -96,7 +100,8 @@ class StreamedInstance:
         if self._exit is None:
             self._exit = Exit(reason, code)
             self.exited.set()
-            self._settle()
+            if self._begun:
+                self._settle()
 
     def abandon(self) -> None:
         """Let go of the streams of an instance that never started: nobody is told."""
