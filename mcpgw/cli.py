@@ -224,12 +224,15 @@ def _print_schema() -> int:
 
 
 def _check(config: "Config") -> int:
+    from mcpgw.runtimes.containers.body import relaxations
     from mcpgw.sandbox.doubts import doubts
 
     _say("ok")
     width = max(map(len, config.tools), default=0)
     for name, spec in config.tools.items():
         _say(f"  {name:<{width}}  {spec.runtime:<9}  {spec.mode:<8}  {_program(config, spec)}")
+        for relaxed in relaxations(spec) if spec.image else ():
+            _say(f"  {'':<{width}}  relaxed: {relaxed}")
         for warning in doubts(config, spec):
             _say(f"  {'':<{width}}  warning: {warning}")
     return OK
@@ -245,7 +248,7 @@ def _program(config: "Config", spec: "ServerSpec") -> str:
     try:
         command = find_command(spec, **roots, own=os.environ)
     except StartFailed:
-        return "?"
+        return spec.cmd or "?" if config.runner is not None else "?"
     return "this program" if spec.cmd == SELF else command[0]
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from mcpgw.config.containers import ContainerKeys
 from mcpgw.config.explain import keys_at
 from mcpgw.config.load import load, parse
 from mcpgw.config.schema import Config, ServerSpec
@@ -17,8 +18,8 @@ EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
 README = EXAMPLE.with_name("README.md")
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 
-NEEDED = {"cmd"}
-"""Keys of a tool that have no default."""
+REFERENCES = ("reference", "container-reference")
+"""Where every key of a tool is explained."""
 
 
 def switched_on() -> str:
@@ -27,7 +28,7 @@ def switched_on() -> str:
 
 
 def examples() -> list[str]:
-    return [name for name in yaml.safe_load(switched_on())["tools"] if name != "reference"]
+    return [name for name in yaml.safe_load(switched_on())["tools"] if name not in REFERENCES]
 
 
 def test_it_works_as_it_is_and_needs_nothing() -> None:
@@ -38,7 +39,7 @@ def test_it_works_as_it_is_and_needs_nothing() -> None:
 
 def test_it_loads_with_everything_switched_on() -> None:
     config = parse(switched_on(), name="example", base_dir=EXAMPLE.parent)
-    assert list(config.tools) == [*examples(), "reference"]
+    assert list(config.tools) == [*examples(), *REFERENCES]
 
 
 @pytest.mark.parametrize("name", examples())
@@ -57,15 +58,16 @@ def test_each_example_works_when_its_lines_are_switched_on(name: str) -> None:
 
 def test_every_key_is_there_with_its_default_and_no_other() -> None:
     shown = yaml.safe_load(switched_on())
-    tool = shown["tools"]["reference"]
+    tool, container = (shown["tools"][name] for name in REFERENCES)
     del shown["tools"]
     defaults = Config().model_dump(mode="json")
     del defaults["tools"]
     assert dict(_flat(shown)) == dict(_flat(defaults))
-    assert dict(_flat(tool)) == {
-        **dict(_flat(ServerSpec().model_dump(mode="json"))),
-        ("cmd",): "some-program",
-    }
+    values = ServerSpec().model_dump(mode="json")
+    special = {name: values.pop(name) for name in ContainerKeys.model_fields}
+    assert dict(_flat(tool)) == dict(_flat({**values, "cmd": "some-program"}))
+    needed = {"runtime": "container", "image": "some/image"}
+    assert dict(_flat(container)) == dict(_flat({**special, **needed}))
 
 
 def test_what_the_test_above_compares_is_every_key() -> None:

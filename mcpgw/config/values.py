@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -12,7 +12,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    WrapSerializer,
 )
 
 from mcpgw.config.units import (
@@ -49,10 +51,14 @@ def _read_only(mapping: Mapping[str, T]) -> Mapping[str, T]:
     return MappingProxyType(dict(mapping))
 
 
+def _plain(mapping: Mapping[str, T], serialize: SerializerFunctionWrapHandler) -> Any:
+    return serialize(dict(mapping))
+
+
 ByName = Annotated[
     Mapping[str, T],
     AfterValidator(_read_only),
-    PlainSerializer(dict),
+    WrapSerializer(_plain),
     Field(validate_default=True),
 ]
 

@@ -13,7 +13,7 @@ def doubts(config: Config, spec: ServerSpec) -> Iterator[str]:
 
     None of it is an error of the file: a program may be installed before the tool is used.
     """
-    if spec.runtime is RuntimeKind.NATIVE:
+    if spec.runtime is RuntimeKind.NATIVE and not _elsewhere(config):
         yield from _failures(config, spec)
         if spec.cwd and not (config.base_dir / spec.cwd).is_dir():
             yield f"{spec.name}: cwd: {spec.cwd} is not a directory"
@@ -22,6 +22,11 @@ def doubts(config: Config, spec: ServerSpec) -> Iterator[str]:
     unused = "daemon" if spec.mode is Mode.LAUNCHER else "launcher"
     if unused in spec.model_fields_set:
         yield f'{spec.name}: {unused}: has no effect with "mode: {spec.mode}"'
+
+
+def _elsewhere(config: Config) -> bool:
+    """Whether native tools run where the runner does, whose programs we do not see."""
+    return config.runner is not None and config.runner.native
 
 
 def _failures(config: Config, spec: ServerSpec) -> Iterator[str]:

@@ -45,10 +45,6 @@ class OwnMount:
     source: Source
 
 
-class Unknown(StartFailed):
-    """What the path is for the engine cannot be known."""
-
-
 @dataclass(frozen=True, slots=True)
 class Translation:
     """How paths of ours become the engine's."""
@@ -63,13 +59,13 @@ class Translation:
         """Give what `path`, which is a real one, is for the engine.
 
         Raises:
-            Unknown: It is on none of the mounts.
+            StartFailed: It is on none of the mounts, so that cannot be known.
         """
         posix = PurePosixPath(path.as_posix())
         for mount in sorted(self.mounts, key=lambda m: len(m.destination), reverse=True):
             if posix.is_relative_to(mount.destination):
                 return _below(mount.source, str(posix.relative_to(mount.destination)))
-        raise Unknown(
+        raise StartFailed(
             f"{path} is inside the gateway's own container and on none of its mounts, so the "
             "engine cannot see it; mount a folder or a volume there, or set host_workspaces"
         )
