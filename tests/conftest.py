@@ -1,11 +1,15 @@
 """Fixtures that every room may use, and what `--require-all` means."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from tests.testbed import engine as engines
+from tests.testbed.engine import Engine, OwnEngine
 from tests.testbed.gateway import Gateway, running_gateway
+from tests.testbed.images import Image
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,3 +29,33 @@ def gateway() -> Iterator[Callable[..., Gateway]]:
         yield lambda config, *args, **options: stack.enter_context(
             running_gateway(config, *args, **options)
         )
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """An engine for all tests that leave it alone."""
+    if (why := engines.obstacle()) is not None:
+        pytest.skip(why)
+    with engines.shared_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def private_engine() -> Iterator[OwnEngine]:
+    """An engine that may be restarted and killed."""
+    if shutil.which("dockerd") is None:
+        pytest.skip("dockerd is not installed")
+    with engines.own_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def image(engine: Engine) -> Callable[[Image], str]:
+    """Gives the tag of an image, which is there."""
+
+    def get(image: Image) -> str:
+        if (why := image.obstacle()) is not None:
+            pytest.skip(why)
+        return engine.load(image)
+
+    return get
