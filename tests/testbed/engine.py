@@ -103,7 +103,10 @@ class OwnEngine(Engine):
         super().__init__(folder / "docker.sock")
         self._folder = folder
         self._number = number
+        self._data = CACHE / f"docker-{number}"
         self._process: subprocess.Popen[bytes] | None = None
+        # Its images are kept from run to run, but nothing else.
+        shutil.rmtree(self._data / "containers", ignore_errors=True)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -113,7 +116,7 @@ class OwnEngine(Engine):
         command = [
             "dockerd",
             f"--host={self.host}",
-            f"--data-root={CACHE / f'docker-{self._number}'}",
+            f"--data-root={self._data}",
             f"--exec-root={self._folder / 'exec'}",
             f"--pidfile={self._folder / 'pid'}",
             f"--bridge={bridge}",
@@ -136,6 +139,10 @@ class OwnEngine(Engine):
         self._process.send_signal(number)
         self._process.wait(timeout=_START)
         self._process = None
+        if number is signal.SIGKILL:  # nor could another engine use what it has left
+            noted = self._folder / "exec/containerd/containerd.pid"
+            _kill(int(noted.read_text()))
+            noted.unlink()
 
     def pause(self) -> None:
         """Have it answer nothing from now on."""
@@ -201,12 +208,19 @@ def _end_leftovers(folder: Path) -> None:
     """End what a killed engine has left running, and unmount what it had mounted."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and _names(process, str(folder)):
-            with suppress(ProcessLookupError):
-                os.kill(int(process.name), signal.SIGKILL)
+            _kill(int(process.name))
     mounts: Sequence[str] = Path("/proc/self/mounts").read_text().splitlines()
     for line in reversed(mounts):
         if str(folder) in line:
             subprocess.run(["umount", "-l", line.split()[1]], capture_output=True)
+
+
+def _kill(pid: int) -> None:
+    """End a process that may have become our child, as the orphans of our children do."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 def _names(process: Path, text: str) -> bool:

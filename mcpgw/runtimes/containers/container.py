@@ -11,7 +11,7 @@ from aiodocker import DockerError
 from mcpgw import aio
 from mcpgw.config.schema import ServerSpec
 from mcpgw.config.units import format_size
-from mcpgw.errors import EngineUnavailable, StartFailed
+from mcpgw.errors import EngineUnavailable, ImageUnavailable, StartFailed
 from mcpgw.runtimes.containers.attach import Attachment
 from mcpgw.runtimes.containers.engine import Engine
 from mcpgw.runtimes.detached import End
@@ -21,7 +21,7 @@ from mcpgw.units import Seconds
 _END: Final = Seconds(1.5)
 """How long a container whose streams have ended may take to be over."""
 
-_REMOVE: Final = Seconds(10)
+_REMOVE: Final = Seconds(5)
 _FIRST_SIGNAL: Final = 128
 _LAST_SIGNAL: Final = 192
 
@@ -102,6 +102,7 @@ async def created(
 
     Raises:
         StartFailed: It cannot be created.
+        ImageUnavailable: Its image was there, and is not any more.
         EngineUnavailable: The engine does not answer.
     """
     engine.living.add(name)
@@ -109,7 +110,8 @@ async def created(
         docker = await engine.ask(engine.docker.containers.create(body, name=name))
         yield Container(engine, spec, name, docker)
     except DockerError as exc:
-        raise StartFailed(f"{spec.name}: {explain_create(spec, exc)}") from None
+        kind = ImageUnavailable if _lacks_image(exc) else StartFailed
+        raise kind(f"{spec.name}: {explain_create(spec, exc)}") from None
     finally:
         # By its name: a creation that was broken off may have been completed all the same.
         await aio.unhurried(engine.remove(name, within=_REMOVE), name=f"remove:{name}")
@@ -119,7 +121,7 @@ async def created(
 def explain_create(spec: ServerSpec, exc: DockerError) -> str:
     """Say why the engine would not create a container, and what to do."""
     said = exc.message
-    if exc.status == 404 and "no such image" in said.lower():
+    if _lacks_image(exc):
         return f"the engine no longer has the image {spec.image}"
     if "bind source path does not exist" in said or "not shared from the host" in said:
         return (
@@ -129,6 +131,10 @@ def explain_create(spec: ServerSpec, exc: DockerError) -> str:
     if "unknown or invalid runtime" in said.lower() or "unknown runtime" in said.lower():
         return f"the engine has no runtime {spec.oci_runtime!r} (oci_runtime)"
     return f"the engine refuses to create its container: {said}"
+
+
+def _lacks_image(exc: DockerError) -> bool:
+    return exc.status == 404 and "no such image" in exc.message.lower()
 
 
 def explain_start(exc: DockerError) -> str:

@@ -17,6 +17,7 @@ import structlog
 from aiodocker import DockerError
 from aiodocker.containers import DockerContainer
 
+from mcpgw.aio import Tasks
 from mcpgw.config.schema import Config
 from mcpgw.errors import EngineUnavailable
 from mcpgw.runtimes.containers import body, paths
@@ -31,6 +32,9 @@ ANSWER: Final = Seconds(30)
 _RETRY_AFTER: Final = Seconds(5)
 _NO_CONNECTION: Final = 900
 """What aiodocker says where HTTP has no word for it."""
+
+_SWEEP_AGAIN: Final = Seconds(5)
+"""What the engine was asked for while it hung, it may do a moment after it is found again."""
 
 _GONE_ALREADY: Final = (404, 409)
 
@@ -50,8 +54,12 @@ class EngineFacts:
 class Engine:
     """One Docker engine, or what speaks its language. Made by `open_engine`."""
 
-    def __init__(self, config: Config, address: Address, client: Client, run: str) -> None:
+    def __init__(
+        self, config: Config, address: Address, client: Client, tasks: Tasks, run: str
+    ) -> None:
         self._config = config
+        self._tasks = tasks
+        self._was_lost = False
         self._docker: Final = client.docker
         self._facts: EngineFacts | None = None
         self._finding = asyncio.Lock()
@@ -94,6 +102,7 @@ class Engine:
         """Have the engine looked at again before it is used: it may be another one by then."""
         if self._facts is not None:
             self._facts = None
+            self._was_lost = True
             log.warning("engine.lost", engine=self.address.url)
 
     async def facts(self) -> EngineFacts:
@@ -147,6 +156,8 @@ class Engine:
         )
         with suppress(DockerError):
             await self._sweep(facts.installation)
+        if self._was_lost:
+            _ = self._tasks.start(self._sweep_again(facts.installation), name="sweep")
         log.info(
             "engine.found",
             engine=self.address.url,
@@ -207,6 +218,11 @@ class Engine:
             if await self.remove(container.id):
                 log.warning("container.swept", instance=labels.get(body.INSTANCE), container=name)
 
+    async def _sweep_again(self, installation: str) -> None:
+        await asyncio.sleep(_SWEEP_AGAIN)
+        with suppress(DockerError, EngineUnavailable):
+            await self._sweep(installation)
+
     def close(self) -> None:
         """Let go of the name."""
         if self._lock is not None:
@@ -223,11 +239,14 @@ class Engine:
 async def open_engine(config: Config, address: Address, run: str) -> AsyncIterator[Engine]:
     """An engine, for the length of the block. It is not connected to before it is needed."""
     client = Client(address)
-    engine = Engine(config, address, client, run)
     try:
-        yield engine
+        async with Tasks("engine") as tasks:
+            engine = Engine(config, address, client, tasks, run)
+            try:
+                yield engine
+            finally:
+                engine.close()
     finally:
-        engine.close()
         await client.close()
 
 

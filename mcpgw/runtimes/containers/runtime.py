@@ -13,7 +13,7 @@ import structlog
 from mcpgw import aio
 from mcpgw.aio import Tasks
 from mcpgw.config.schema import Config, RuntimeKind, ServerSpec
-from mcpgw.errors import GatewayError, StartFailed
+from mcpgw.errors import GatewayError, ImageUnavailable, StartFailed
 from mcpgw.runtimes.base import Instance, Receiver
 from mcpgw.runtimes.containers import body, reaper
 from mcpgw.runtimes.containers.address import find_address
@@ -110,8 +110,13 @@ class ContainerRuntime:
         facts = await self._engine.facts()
         await self.images.ensure(spec)
         name = f"mcpgw-{spec.name}-{self._engine.run}-{number}"
-        async with created(self._engine, spec, name, self._body(spec, label, facts)) as container:
-            yield container, label
+        request = self._body(spec, label, facts)
+        try:
+            async with created(self._engine, spec, name, request) as container:
+                yield container, label
+        except ImageUnavailable:
+            self.images.forget(spec.image or "")
+            raise
 
     async def prepare(self) -> None:
         """Have every image there before somebody needs it. What fails is tried again then."""

@@ -1,0 +1,163 @@
+"""No container outlives its gateway, however that ends."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcpgw.config.schema import Config
+from mcpgw.runtimes.containers.runtime import open_containers
+from tests.containers.conftest import Box, eventually, opened_box
+from tests.runtimes.conftest import Recorder
+from tests.testbed.engine import Engine
+from tests.testbed.gateway import Gateway, started_by
+from tests.testbed.images import BUSYBOX, PYTHON, Image
+
+pytestmark = pytest.mark.docker
+
+DEAF = "trap '' TERM; while :; do sleep 1000 & wait $!; done"
+"""Obeys neither the end of its stdin nor SIGTERM."""
+
+SERVER = "tools: {{fx: {{runtime: container, mode: daemon, daemon: {{min: 1}}, {rest}}}}}\n"
+
+
+def config_of(engine: Engine, rest: str, **settings: str) -> str:
+    top = {"docker_host": engine.host, "installation": f"t-{secrets.token_hex(4)}", **settings}
+    lines = [f"{name}: {json.dumps(value)}" for name, value in top.items()]
+    return "\n".join([*lines, SERVER.format(rest=rest)])
+
+
+def installation_of(config: str) -> str:
+    found: str = json.loads(config.partition("installation: ")[2].partition("\n")[0])
+    return found
+
+
+def deaf(image: Callable[[Image], str]) -> str:
+    entry = json.dumps(["sh", "-c", DEAF])
+    quick = "timeouts: {stop: 300ms, term: 300ms, probe: 60s}"
+    return f"image: {json.dumps(image(BUSYBOX))}, entrypoint: {entry}, {quick}"
+
+
+async def test_a_gateway_that_stops_removes_even_what_does_not_obey(
+    engine: Engine, image: Callable[[Image], str], gateway: Callable[..., Gateway]
+) -> None:
+    config = config_of(engine, deaf(image))
+    running = gateway(config)
+    await eventually(lambda: engine.containers(installation=installation_of(config)))
+    await asyncio.to_thread(running.stop)
+    assert engine.containers(installation=installation_of(config)) == []
+
+
+@pytest.mark.parametrize("with_guard", [True, False])
+async def test_a_gateway_that_is_killed_leaves_nothing_for_long(
+    engine: Engine, image: Callable[[Image], str], tmp_path: Path, *, with_guard: bool
+) -> None:
+    """The guard removes its containers; if that is killed too, the next start does."""
+    from tests.testbed.gateway import running_gateway
+
+    config = config_of(engine, deaf(image))
+    installation = installation_of(config)
+
+    def killed() -> None:
+        with pytest.raises(AssertionError), running_gateway(config) as running:
+            running.wait_for(lambda e: e.get("event") == "engine.found")
+            until = time.monotonic() + 10
+            while not engine.containers(installation=installation):
+                assert time.monotonic() < until
+            if not with_guard:
+                for line in started_by(running.process.pid):
+                    os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+                for pid in _guards_of(running.process.pid):
+                    os.kill(pid, signal.SIGKILL)
+            running.process.kill()
+            running.process.wait()
+
+    await asyncio.to_thread(killed)
+    if with_guard:
+        await eventually(lambda: engine.containers(installation=installation) == [], within=5)
+        return
+    assert len(engine.containers(installation=installation)) == 1
+    settings = Config(docker_host=engine.host, installation=installation)
+    async with open_containers(settings, "other") as runtime:
+        await runtime.engine.facts()
+        assert engine.containers(installation=installation) == []
+
+
+def _guards_of(pid: int) -> list[int]:
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == pid:
+                found.append(int(process.name))
+    return found
+
+
+async def test_a_server_that_obeys_ends_by_itself_with_its_gateway(
+    box: Box, engine: Engine
+) -> None:
+    receiver = Recorder()
+    async with box.runtime.start(box.spec("echo up; exec cat"), receiver) as instance:
+        await receiver.received(b"up")
+        instance.close_stdin()  # type: ignore[attr-defined]  # what the end of a process does
+        assert (await receiver.ended(within=5)).code == 0
+
+
+async def test_two_gateways_on_one_engine_leave_each_other_alone(
+    engine: Engine, tmp_path: Path
+) -> None:
+    async with (
+        opened_box(engine, tmp_path, installation="t-a") as first,
+        opened_box(engine, tmp_path, installation="t-b") as second,
+    ):
+        mine, theirs = Recorder(), Recorder()
+        async with (
+            first.runtime.start(first.spec("echo up; exec cat"), mine),
+            second.runtime.start(second.spec("echo up; exec cat"), theirs),
+        ):
+            await mine.received(b"up")
+            await theirs.received(b"up")
+            first.runtime.engine.suspect()
+            await first.runtime.engine.facts()  # sweeps
+            assert len(engine.containers(installation="t-b")) == 1
+            assert not theirs.exits
+            assert not mine.exits
+
+
+async def test_two_gateways_of_one_name_leave_each_other_alone_too(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """The second finds the name taken, and neither sweeps nor is swept."""
+    async with opened_box(engine, tmp_path, installation="t-same") as first:
+        receiver = Recorder()
+        async with first.runtime.start(first.spec("echo up; exec cat"), receiver):
+            await receiver.received(b"up")
+            async with opened_box(engine, tmp_path, installation="t-same") as second:
+                other = Recorder()
+                async with second.runtime.start(second.spec("echo up; exec cat"), other):
+                    await other.received(b"up")
+                    first.runtime.engine.suspect()
+                    await first.runtime.engine.facts()
+                    assert not other.exits
+            assert not receiver.exits
+
+
+async def test_what_a_start_left_behind_is_swept_when_the_engine_is_found_again(
+    box: Box, engine: Engine
+) -> None:
+    await box.runtime.engine.facts()
+    async with box.runtime.create(box.spec("cat")) as (container, _):
+        box.runtime.engine.living.discard(container.name)  # as if nobody took care of it
+        box.runtime.engine.suspect()
+        await box.runtime.engine.facts()
+        assert engine.containers(run=box.runtime.engine.run) == []
+    assert PYTHON.obstacle() is None
