@@ -92,7 +92,7 @@ def test_a_folder_is_bound_by_mounts_which_make_nothing_on_the_host() -> None:
         "Source": "/srv/fs",
         "Target": "/workspaces",
         "ReadOnly": True,
-        "BindOptions": {"Propagation": "rprivate", "NonRecursive": True},
+        "BindOptions": {"NonRecursive": True},
     }
 
 

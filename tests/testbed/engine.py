@@ -86,9 +86,13 @@ class Engine:
     def docker(self, *words: str) -> str:
         """Run the command line client against it."""
         done = subprocess.run(
-            ["docker", "-H", self.host, *words], capture_output=True, text=True, timeout=_ANSWER
+            ["docker", "-H", self.host, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_ANSWER,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout
         return done.stdout.strip()
 
     def _has(self, tag: str, identity: str) -> bool:

@@ -173,7 +173,9 @@ def _python() -> bytes:
     library = Path(sysconfig.get_path("stdlib"))
     layer.program(interpreter).link("usr/local/bin/python3", str(interpreter))
     layer.tree(library, str(library))
-    for module in (library / "lib-dynload").glob("*.so"):
+    # What our own packages are linked with as well, so that mcpgw can run in it.
+    packages = Path(sysconfig.get_path("platlib"))
+    for module in (*(library / "lib-dynload").glob("*.so"), *packages.rglob("*.so")):
         for needed in _libraries(module):
             layer.file(Path(needed).resolve(), needed)
     return layer.read()

@@ -110,7 +110,9 @@ def _mount(place: Place, api: tuple[int, int]) -> dict[str, Any]:
         source = Bind(source.path)
     if isinstance(source, Bind):
         # Not "Binds": those make a missing folder, as root, instead of saying that it is missing.
-        options = {"Propagation": "rprivate", "NonRecursive": True}
+        # No propagation asked for: it is none by default, but for folders of volumes, where the
+        # engine insists on "rslave".
+        options = {"NonRecursive": True}
         return {"Type": "bind", "Source": source.path, "BindOptions": options, **mount}
     volume = {"VolumeOptions": {"Subpath": source.folder}} if source.folder else {}
     return {"Type": "volume", "Source": source.name, **volume, **mount}
