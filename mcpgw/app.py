@@ -5,6 +5,7 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -72,9 +73,10 @@ async def open_runtimes(config: Config) -> AsyncIterator[Mapping[RuntimeKind, Ru
     """What makes the instances, for the length of the block, and leaves nothing of them."""
     runtimes: dict[RuntimeKind, Runtime] = {RuntimeKind.NATIVE: NativeRuntime(config)}
     if config.runner is not None:
-        remote = RunnerRuntime(config.runner.socket)
-        runtimes[RuntimeKind.CONTAINER] = remote
-        if config.runner.native:
+        remote = runtimes[RuntimeKind.CONTAINER] = RunnerRuntime(config.runner.socket)
+        if isinstance(config.runner.native, Path):
+            runtimes[RuntimeKind.NATIVE] = RunnerRuntime(config.runner.native)
+        elif config.runner.native:
             runtimes[RuntimeKind.NATIVE] = remote
         async with open_guard():
             yield runtimes

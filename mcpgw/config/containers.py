@@ -188,8 +188,9 @@ class Runner(Frozen):
     socket: Filename
     """Where it listens: what `mcpgw runner --socket` was given."""
 
-    native: bool = True
-    """Whether it runs the native tools as well; they have to be installed where it runs."""
+    native: bool | Filename = True
+    """Whether it runs the native tools as well, or the socket of another runner that does.
+    Where a runner is, its programs and its environment count."""
 
 
 class EngineKeys(Frozen):

@@ -15,7 +15,7 @@ from mcpgw.config.document import LARGEST, Document, read_document
 from mcpgw.config.explain import FILLED_IN, explain, unknown_key
 from mcpgw.config.problems import Problem, describe
 from mcpgw.config.rules import check_rules
-from mcpgw.config.schema import Config, RuntimeKind, ServerSpec
+from mcpgw.config.schema import Config, Runner, RuntimeKind, ServerSpec
 from mcpgw.errors import ConfigError
 
 STDIN: Final = "-"
@@ -127,8 +127,18 @@ def _settle(config: Config, base_dir: Path) -> Config:
         "base_dir": base_dir,
         "workspace_root": base_dir / config.workspace_root,
         "tools_root": base_dir / config.tools_root,
+        "runner": config.runner and _runner(config.runner, base_dir),
     }
     return config.model_copy(update=settled)
+
+
+def _runner(runner: Runner, base_dir: Path) -> Runner:
+    native = runner.native
+    settled = {
+        "socket": base_dir / runner.socket,
+        "native": base_dir / native if isinstance(native, Path) else native,
+    }
+    return runner.model_copy(update=settled)
 
 
 def _report(

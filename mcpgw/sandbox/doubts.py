@@ -26,7 +26,7 @@ def doubts(config: Config, spec: ServerSpec) -> Iterator[str]:
 
 def _elsewhere(config: Config) -> bool:
     """Whether native tools run where the runner does, whose programs we do not see."""
-    return config.runner is not None and config.runner.native
+    return config.runner is not None and config.runner.native is not False
 
 
 def _failures(config: Config, spec: ServerSpec) -> Iterator[str]:
