@@ -195,6 +195,13 @@ def _node_filesystem() -> bytes:
 
 
 @cache
+def _caddy() -> bytes:
+    program = shutil.which("caddy")
+    assert program is not None
+    return Layer().program(program, "/usr/bin/caddy").folder("data").folder("config").read()
+
+
+@cache
 def _sdk() -> bytes:
     part = find("mcp2")
     assert part is not None
@@ -239,6 +246,12 @@ SDK: Final = Image(
         "Env": [_PATH, "PYTHONPATH=/app/packages", "PYTHONDONTWRITEBYTECODE=1"],
     },
     _no_part("mcp2"),
+)
+CADDY: Final = Image(
+    "caddy",
+    (_busybox, _caddy),
+    {"Env": [_PATH]},
+    lambda: None if shutil.which("caddy") else "caddy is not installed",
 )
 FILESYSTEM: Final = Image(
     "filesystem",

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,47 @@ def _node_part(name: str, folder: str, *, extra: bool = False) -> Part:
     return Part(name, locks, _make_node(locks), _node_obstacle, extra)
 
 
+def _make_compose(place: Path) -> None:
+    """Take Compose's second version from the Debian release after this one: it is one file."""
+    apt = place / "apt"
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (apt / folder).mkdir(parents=True)
+    (apt / "status").touch()
+    key = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    (apt / "sources.list").write_text(f"deb [signed-by={key}] {_mirror()} trixie main\n")
+    options = {
+        "Dir::Etc::sourcelist": apt / "sources.list",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": apt / "lists",
+        "Dir::State::status": apt / "status",
+        "Dir::Cache": apt / "cache",
+        "Debug::NoLocking": "1",
+        "APT::Sandbox::User": "root",
+    }
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    _run(["apt-get", "-qq", *words, "update"])
+    _run(["apt-get", "-qq", *words, "download", "docker-compose"], cwd=place)
+    [package] = place.glob("*.deb")
+    _run(["dpkg", "-x", str(package), str(place / "root")])
+    [program] = (place / "root").rglob("cli-plugins/docker-compose")
+    shutil.move(program, place / "docker-compose")
+    shutil.rmtree(apt)
+
+
+def _mirror() -> str:
+    texts = [
+        source.read_text()
+        for source in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*"))
+        if source.is_file()
+    ]
+    found = re.search(r"https?://\S*/debian/?(?=\s|$)", "\n".join(texts))
+    return found[0] if found else "http://deb.debian.org/debian"
+
+
+def _compose_obstacle() -> str | None:
+    return None if shutil.which("apt-get") else "Compose is taken from Debian, and this is another"
+
+
 def _node_obstacle() -> str | None:
     if node_executable() is None:
         return "node 20 or newer is not installed"
@@ -143,6 +185,7 @@ PARTS: Final[Mapping[str, Part]] = {
         Part("mcp1", ("mcp1.txt",), _make_python("mcp1.txt"), lambda: None),
         Part("mcp2", ("mcp2.txt",), _make_python("mcp2.txt"), lambda: None),
         _node_part("node", ""),
+        Part("compose", (), _make_compose, _compose_obstacle),
         _node_part("conformance-release", "conformance-release/", extra=True),
         _node_part("conformance-prerelease", "conformance-prerelease/", extra=True),
     )
