@@ -16,6 +16,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-all", action="store_true", help="a skipped test makes the run fail")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is long, unless everything is wanted or it was named."""
+    if config.getoption("--require-all") or config.getoption("-m"):
+        return
+    named = [arg.partition("::")[0] for arg in config.args]
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("long")
+        and not any(arg.endswith(item.path.name) for arg in named)
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.getoption("--require-all") and reporter and reporter.stats.get("skipped"):

@@ -17,7 +17,7 @@ from tests.testbed import find, why_not
 from tests.testbed.engine import Engine
 from tests.testbed.images import BUSYBOX, CADDY, PYTHON, Image
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 180.0
