@@ -30,6 +30,7 @@ INTERRUPTED: Final = 130
 _USAGE: Final = """mcpgw --config FILE [--host ADDRESS] [--port PORT] [--log-level LEVEL] ...
        mcpgw check --config FILE
        mcpgw runner --config FILE --socket PATH [--allow-uid UID]... [--group GROUP]
+       mcpgw doctor [--config FILE] [--public URL [--header 'NAME: VALUE']...] [--json]
        mcpgw schema | demo-server | --help | --version"""
 
 _OVERRIDES: Final = {
@@ -89,6 +90,9 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     runner = commands.add_parser("runner", help="start instances for a gateway that may not")
     _add_config(runner)
     _add_runner(runner)
+    doctor = commands.add_parser("doctor", help="look for what keeps a gateway from working")
+    _add_config(doctor)
+    _add_doctor(doctor)
     commands.add_parser("schema", help="print the JSON Schema of the configuration")
     commands.add_parser("demo-server", help="be a small MCP server on stdin and stdout")
 
@@ -116,6 +120,18 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", metavar="GROUP", help="which group the socket belongs to")
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--public", metavar="URL", help="the public URL of a tool, to look at")
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="what clients have to send; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
 def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.command == "schema":
         return _print_schema()
@@ -123,6 +139,8 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         from mcpgw.demo.server import main as serve_demo
 
         return serve_demo()
+    if arguments.command == "doctor":
+        return _examine(arguments, parser)
     if "config" not in arguments:
         if arguments.command or _given(arguments):
             parser.error("--config FILE is missing")
@@ -164,6 +182,37 @@ def _serve(config: "Config") -> int:
     except OSError as exc:
         _say(f"mcpgw: {_explain(exc, config)}", sys.stderr)
         return FAILED
+
+
+def _examine(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    import asyncio
+
+    from mcpgw.config.load import load
+    from mcpgw.doctor import findings
+    from mcpgw.doctor.local import local_findings
+    from mcpgw.doctor.public import public_findings
+    from mcpgw.observe import logs
+
+    if "config" not in arguments and arguments.public is None:
+        parser.error("doctor needs --config FILE, --public URL, or both")
+    headers = dict(_header(text, parser) for text in arguments.header)
+    logs.configure("error", "console")
+    found = []
+    if "config" in arguments:
+        found += asyncio.run(local_findings(load(arguments.config)))
+    if arguments.public is not None:
+        if not arguments.public.startswith(("http://", "https://")):
+            parser.error(f"--public {arguments.public}: that is no URL, such as https://…/mcp/demo")
+        found += asyncio.run(public_findings(arguments.public, headers))
+    _say(findings.as_json(found) if arguments.json else findings.as_lines(found))
+    return FAILED if findings.has_problem(found) else OK
+
+
+def _header(text: str, parser: argparse.ArgumentParser) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        parser.error("--header: expected 'Name: value'")
+    return name.strip(), value.strip()
 
 
 def _serve_runner(

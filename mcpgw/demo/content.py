@@ -100,6 +100,13 @@ TOOLS: Final[tuple[Json, ...]] = (
         "inputSchema": _schema(),
         "annotations": {"readOnlyHint": True},
     },
+    {
+        "name": "cancelled",
+        "title": "Cancelled",
+        "description": "How many calls of slow were cancelled since this server started.",
+        "inputSchema": _schema(),
+        "annotations": {"readOnlyHint": True},
+    },
 )
 
 TEMPLATES: Final[tuple[Json, ...]] = (
@@ -166,7 +173,7 @@ QUICK_TOOLS: Final[Mapping[str, Callable[[Json], Json]]] = {
     "big": _big,
     "fail": _fail,
 }
-"""The tools that answer at once; `slow` needs the server."""
+"""The tools that answer at once; `slow` and `cancelled` need the server."""
 
 
 def number(arguments: Json, name: str, default: float | None = None) -> float:

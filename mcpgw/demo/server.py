@@ -36,6 +36,7 @@ class Server:
         self._lock = threading.Lock()
         self._revision: str | None = None
         self._calls: dict[tuple[str, object], Call] = {}
+        self._cancellations = 0
         self._methods: Mapping[str, Callable[[Json], Json]] = {
             "tools/list": lambda params: _whole_list(params, tools=content.TOOLS),
             "tools/call": self._call_tool,
@@ -133,6 +134,8 @@ class Server:
         name, arguments = params.get("name"), wire.as_object(params.get("arguments"))
         if name == "slow":
             return SLOW
+        if name == "cancelled":
+            return content.text_result(str(self._cancellations))
         tool = content.QUICK_TOOLS.get(name) if isinstance(name, str) else None
         if tool is None:
             raise content.BadParams(f"there is no tool {name}")
@@ -175,6 +178,7 @@ class Server:
             call = self._calls.get((type(id_).__name__, id_))
             if call is not None:
                 call.cancelled.set()
+                self._cancellations += 1
 
     def _shape(self, method: str, result: Json) -> Json:
         if method in ("initialize", "ping"):

@@ -41,7 +41,7 @@ def pages(client: Client) -> Iterator[list[str]]:
 
 def test_everything_it_lists_can_be_used(client: Client) -> None:
     tools = {tool["name"] for tool in client.ask("tools/list")["tools"]}
-    assert tools == {"echo", "add", "slow", "big", "fail"}
+    assert tools == {"echo", "add", "slow", "big", "fail", "cancelled"}
     assert client.call("echo", text="grüß dich")["content"][0]["text"] == "grüß dich"
     assert client.call("fail")["isError"] is True
     assert [
@@ -251,6 +251,7 @@ def test_nothing_comes_for_a_cancelled_call(client: Client) -> None:
     client.notify("notifications/cancelled", {"requestId": cancelled})
     client.call("slow", seconds=0.6, steps=1)  # it would have answered before this one
     assert client.others == []
+    assert client.call("cancelled")["content"][0]["text"] == "1"
 
 
 def test_completion_offers_what_fits(client: Client) -> None:

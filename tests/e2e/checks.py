@@ -186,7 +186,7 @@ GIT: Final = (
 
 
 DEMO: Final = (
-    Check(walk("tools"), lists("echo", "add", "slow", "big", "fail"), brief=True),
+    Check(walk("tools"), lists("echo", "add", "slow", "big", "fail", "cancelled"), brief=True),
     Check(call("echo", text="olá ☕"), says("olá ☕"), brief=True),
     Check(call("add", a=1.5, b=2), gives(lambda r: r["structuredContent"], {"sum": 3.5})),
     Check(call("big", bytes=1_000_000), gives(lambda r: len(text(r)), 1_000_000), brief=True),

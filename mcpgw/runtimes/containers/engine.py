@@ -105,8 +105,10 @@ class Engine:
             self._was_lost = True
             log.warning("engine.lost", engine=self.address.url)
 
-    async def facts(self) -> EngineFacts:
+    async def facts(self, *, sweep: bool = True) -> EngineFacts:
         """Give what is known of the engine; at first, and after it was gone, it is looked at.
+
+        Then also what earlier runs have left is removed, unless `sweep` is false.
 
         Raises:
             EngineUnavailable: It does not answer.
@@ -114,7 +116,7 @@ class Engine:
         if self._facts is None:
             async with self._finding:
                 if self._facts is None:
-                    self._facts = await self._look()
+                    self._facts = await self._look(sweep=sweep)
         return self._facts
 
     async def remove(self, name: str, *, within: Seconds = ANSWER) -> bool:
@@ -143,7 +145,7 @@ class Engine:
             raise
         return described
 
-    async def _look(self) -> EngineFacts:
+    async def _look(self, *, sweep: bool) -> EngineFacts:
         self._docker.api_version = "auto"
         version = await self.ask(self._docker.version())
         major, minor = str(version["ApiVersion"]).split(".")[:2]
@@ -154,8 +156,9 @@ class Engine:
             self._translation(own),
             self._installation(own),
         )
-        with suppress(DockerError):
-            await self._sweep(facts.installation)
+        if sweep:
+            with suppress(DockerError):
+                await self._sweep(facts.installation)
         if self._was_lost:
             _ = self._tasks.start(self._sweep_again(facts.installation), name="sweep")
         log.info(

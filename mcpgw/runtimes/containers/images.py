@@ -74,7 +74,7 @@ class Images:
         renew = spec.pull == "always" and image not in self._renewed
         if image in self._present and not renew:
             return
-        if not renew and await self._is_there(image):
+        if not renew and await self.has(image):
             self._present.add(image)
         elif spec.pull == "never":
             raise ImageUnavailable(
@@ -88,7 +88,12 @@ class Images:
         """Have it looked for again: somebody removed it."""
         self._present.discard(image)
 
-    async def _is_there(self, image: str) -> bool:
+    async def has(self, image: str) -> bool:
+        """Whether the engine has an image.
+
+        Raises:
+            ImageUnavailable: There can be none of that name.
+        """
         try:
             await self._engine.ask(self._engine.docker.images.inspect(image))
         except DockerError as exc:

@@ -23,6 +23,9 @@ class Bind:
 
     path: str
 
+    def __str__(self) -> str:
+        return self.path
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -32,6 +35,9 @@ class Volume:
     folder: str = ""
     path: str | None = None
     """Where the engine keeps the volume, as far as that is known."""
+
+    def __str__(self) -> str:
+        return f"{VOLUME_PREFIX}{self.name}/{self.folder}".rstrip("/")
 
 
 Source = Bind | Volume

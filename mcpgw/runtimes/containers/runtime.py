@@ -128,6 +128,16 @@ class ContainerRuntime:
                 except GatewayError as exc:
                     log.warning("server.doubted", server=spec.name, reason=str(exc))
 
+    async def workspace_source(self, spec: ServerSpec) -> Source | None:
+        """Give what the workspace of `spec` is for the engine, which is made if it is not there.
+
+        Raises:
+            StartFailed: There is none, or the engine cannot see it.
+        """
+        facts = await self._engine.facts()
+        workspace = open_workspace(self._config, spec, _owner(user_of(spec)))
+        return None if workspace is None else facts.translation.source(workspace)
+
     def _body(self, spec: ServerSpec, label: str, facts: EngineFacts) -> dict[str, object]:
         user = user_of(spec)
         wanted = body.Wanted(
@@ -204,14 +214,17 @@ def reaping(config: Config, run: str) -> Errand:
 
 
 @asynccontextmanager
-async def open_containers(config: Config, run: str) -> AsyncIterator[ContainerRuntime]:
+async def open_containers(
+    config: Config, run: str, *, prepare: bool = True
+) -> AsyncIterator[ContainerRuntime]:
     """The container runtime, for the length of the block; leave it after every instance.
 
-    The engine need not be there yet: it is looked for at the first need.
+    The engine need not be there yet: it is looked for at the first need. `prepare` has the
+    images pulled meanwhile.
     """
     address = find_address(config, os.environ)
     async with open_engine(config, address, run) as engine, Tasks("containers") as tasks:
         runtime = ContainerRuntime(config, engine, Images(engine, tasks), tasks)
-        if any(spec.runtime is RuntimeKind.CONTAINER for spec in config.tools.values()):
+        if prepare and any(s.runtime is RuntimeKind.CONTAINER for s in config.tools.values()):
             _ = tasks.start(runtime.prepare(), name="prepare")
         yield runtime

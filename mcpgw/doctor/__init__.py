@@ -1,0 +1,1 @@
+"""`mcpgw doctor`: looks at what could keep a gateway from working, and says what to do."""
