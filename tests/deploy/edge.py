@@ -73,6 +73,14 @@ class Client:
             return message["result"]
 
 
+def leave(answer: aiohttp.ClientResponse) -> None:
+    """Go without a goodbye, which over TLS would have to be waited for."""
+    assert answer.connection is not None
+    assert answer.connection.transport is not None
+    answer.connection.transport.abort()
+    answer.close()
+
+
 async def _last(answer: aiohttp.ClientResponse) -> str:
     text = await answer.text()
     if answer.content_type != "text/event-stream":
@@ -147,8 +155,13 @@ async def client_of(root: Path, port: int, **headers: str) -> AsyncIterator[Clie
     context = ssl.create_default_context(cafile=str(root))
     connector = aiohttp.TCPConnector(ssl=context)
     shown = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with aiohttp.ClientSession(headers=shown, connector=connector) as http:
-        yield Client(http, f"https://localhost:{port}")
+    try:
+        async with aiohttp.ClientSession(
+            headers=shown, connector=connector, connector_owner=False
+        ) as http:
+            yield Client(http, f"https://localhost:{port}")
+    finally:
+        await connector.close(abort_ssl=True)  # or it would wait for Caddy's goodbye
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.deploy.edge import KEY, Caddy, Client, events, running_caddy
+from tests.deploy.edge import KEY, Caddy, Client, events, leave, running_caddy
 from tests.testbed.gateway import Gateway
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +192,7 @@ async def test_a_client_that_leaves_cancels_at_the_server(caddy: Caddy, steps: i
         if steps:
             answer = await leaving
             await anext(events(answer))
-            answer.close()
+            leave(answer)
         else:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.15):

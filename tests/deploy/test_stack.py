@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.edge import KEY, Client, client_of, events, free_port
+from tests.deploy.edge import KEY, Client, client_of, events, free_port, leave
 from tests.testbed import find, why_not
 from tests.testbed.engine import Engine
 from tests.testbed.images import BUSYBOX, CADDY, PYTHON, Image
@@ -175,7 +175,7 @@ async def test_leaving_cancels_at_the_server(client: Client, tool: str) -> None:
     async with asyncio.timeout(30):
         answer = await client.request(f"/mcp/{tool}", "tools/call", params)
         await anext(events(answer))
-        answer.close()
+        leave(answer)
         result = await client.call(f"/mcp/{tool}", "await_cancel")
         assert "gone" in result["content"][0]["text"]
 

@@ -103,8 +103,9 @@ class Engine:
 class OwnEngine(Engine):
     """An engine that nobody else uses, so that it may be stopped."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, *, alone: bool) -> None:
         super().__init__(folder / "docker.sock")
+        self._alone = alone
         self._folder = folder
         self._number = number
         self._data = CACHE / f"docker-{number}"
@@ -124,8 +125,9 @@ class OwnEngine(Engine):
             f"--exec-root={self._folder / 'exec'}",
             f"--pidfile={self._folder / 'pid'}",
             f"--bridge={bridge}",
-            "--iptables=false",
-            "--ip6tables=false",
+            # The names of containers in a network take rules of the firewall; two engines would
+            # take each other's away.
+            *([] if self._alone else ["--iptables=false", "--ip6tables=false"]),
         ]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -170,10 +172,13 @@ class OwnEngine(Engine):
 
 
 @contextmanager
-def own_engine(number: int = 7) -> Iterator[OwnEngine]:
-    """An engine of our own, for the length of the block; `number` tells several apart."""
+def own_engine(number: int = 7, *, alone: bool = False) -> Iterator[OwnEngine]:
+    """An engine of our own, for the length of the block.
+
+    `number` tells several apart; `alone` says that no other one may be there.
+    """
     with tempfile.TemporaryDirectory(prefix="mcpgw-engine-") as folder:
-        engine = OwnEngine(Path(folder), number)
+        engine = OwnEngine(Path(folder), number, alone=alone)
         try:
             engine.start()
             yield engine
@@ -187,7 +192,7 @@ def shared_engine() -> Iterator[Engine]:
     if _answers(DEFAULT):
         yield Engine(DEFAULT)
         return
-    with own_engine(1) as engine:
+    with own_engine(1, alone=True) as engine:
         yield engine
 
 
