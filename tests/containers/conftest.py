@@ -49,14 +49,19 @@ class Box:
 
 
 @asynccontextmanager
-async def opened_box(engine: Engine, folder: Path, **settings: Any) -> AsyncIterator[Box]:
+async def opened_box(
+    engine: Engine, folder: Path, host: str | None = None, **settings: Any
+) -> AsyncIterator[Box]:
     for image in (BUSYBOX, PYTHON):
         if (why := image.obstacle()) is not None:
             pytest.skip(why)
         engine.load(image)
     (folder / "workspaces").mkdir(exist_ok=True)
     config = Config(
-        base_dir=folder, workspace_root=folder / "workspaces", docker_host=engine.host, **settings
+        base_dir=folder,
+        workspace_root=folder / "workspaces",
+        docker_host=host or engine.host,
+        **settings,
     )
     async with open_containers(config, secrets.token_hex(4)) as runtime:
         yield Box(runtime, config)

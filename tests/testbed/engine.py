@@ -18,7 +18,9 @@ from urllib.parse import quote
 from tests.testbed.images import Image
 from tests.testbed.parts import CACHE
 
-DEFAULT: Final = Path("/var/run/docker.sock")
+DEFAULT: Final = Path(os.environ.get("MCPGW_TEST_ENGINE", "/var/run/docker.sock"))
+"""Another one, Podman's for instance, can be tried with MCPGW_TEST_ENGINE."""
+
 _START: Final = 60.0
 _ANSWER: Final = 120.0
 
