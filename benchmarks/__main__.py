@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.calls import measure_large, measure_small, open_bench
+from benchmarks.containers import measure_containers
 from benchmarks.events import measure_events
 from benchmarks.footprint import measure_memory, measure_sessions, measure_starts
 from benchmarks.holds import measure_holds
@@ -39,6 +40,7 @@ PARTS: dict[str, Part] = {
     "sessions": lambda folder, generator, series, effort: measure_sessions(folder, generator),
     "starts": lambda folder, generator, series, effort: measure_starts(folder, effort),
     "events": measure_events,
+    "containers": measure_containers,
 }
 
 

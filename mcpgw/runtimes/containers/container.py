@@ -39,8 +39,16 @@ class Container:
         """What the engine knows it by."""
 
     async def attach(self) -> Attachment:
-        """Open its streams; once, and before `start`."""
-        return await self._engine.ask(Attachment.open(self._docker))
+        """Open its streams; once, and before `start`.
+
+        Raises:
+            StartFailed: The engine refuses; Podman prepares the container only now.
+            EngineUnavailable: The engine does not answer.
+        """
+        try:
+            return await self._engine.ask(Attachment.open(self._docker))
+        except DockerError as exc:
+            raise StartFailed(f"{self._spec.name}: {explain_start(exc)}") from None
 
     async def start(self) -> None:
         """Start its program.
@@ -130,6 +138,8 @@ def explain_create(spec: ServerSpec, exc: DockerError) -> str:
         )
     if "unknown or invalid runtime" in said.lower() or "unknown runtime" in said.lower():
         return f"the engine has no runtime {spec.oci_runtime!r} (oci_runtime)"
+    if "container-init binary not found" in said:
+        return f"Podman needs an init for containers: install catatonit where it runs ({said})"
     return f"the engine refuses to create its container: {said}"
 
 
