@@ -262,3 +262,16 @@ def test_check_doubts_what_cannot_work_as_it_is(tmp_path: Path) -> None:
     )
     assert 'kept: daemon: has no effect with "mode: launcher"' in done.stdout
     assert 'fresh: launcher: has no effect with "mode: daemon"' in done.stdout
+
+
+def test_check_shows_what_a_container_was_allowed(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "tools:\n  a: {runtime: container, image: i, network: bridge, user: 0}\n"
+        "  b: {runtime: container, image: i}\n"
+    )
+    done = mcpgw("check", "--config", str(config))
+    assert done.returncode == 0
+    assert "relaxed: it may use the network (bridge)" in done.stdout
+    assert "relaxed: it runs as root inside its container (user: 0)" in done.stdout
+    assert done.stdout.count("relaxed") == 2

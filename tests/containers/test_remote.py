@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mcpgw.aio import background
-from mcpgw.config.schema import Timeouts
+from mcpgw.config.schema import Config, Timeouts
 from mcpgw.errors import EngineUnavailable
+from mcpgw.runtimes.containers.runtime import open_containers
 from mcpgw.units import MIB, Seconds
 from tests.containers.conftest import Box, opened_box
 from tests.runtimes.conftest import Recorder
@@ -64,11 +65,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @asynccontextmanager
-async def forwarded(engine: Engine, context: ssl.SSLContext | None) -> AsyncIterator[int]:
+async def forwarded(
+    engine: Engine,
+    context: ssl.SSLContext | None,
+    opened: list[asyncio.StreamWriter] | None = None,
+) -> AsyncIterator[int]:
     """A port that leads to the engine's socket, as `dockerd -H tcp://` would have it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(str(engine.path))
+        if opened is not None:
+            opened.append(writer)
 
         async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
@@ -124,6 +131,26 @@ async def test_much_arrives_whole(remote: Box) -> None:
     assert exit.code == 3
 
 
+async def test_streams_that_are_cut_are_told_at_once_and_the_container_goes(
+    engine: Engine, tmp_path: Path
+) -> None:
+    opened: list[asyncio.StreamWriter] = []
+    async with (
+        forwarded(engine, None, opened) as port,
+        opened_box(engine, tmp_path, host=f"tcp://127.0.0.1:{port}") as box,
+    ):
+        receiver = Recorder()
+        script = "echo up; trap '' TERM; while :; do sleep 9 & wait $!; done"
+        async with box.runtime.start(box.spec(script), receiver):
+            await receiver.received(b"up")
+            for writer in opened:
+                writer.transport.abort()
+            exit = await receiver.ended(within=5)
+            assert exit.reason == "was cut off: its streams ended while its container goes on"
+            assert len(engine.containers(run=box.runtime.engine.run)) == 1
+        assert engine.containers(run=box.runtime.engine.run) == []
+
+
 async def test_a_certificate_of_somebody_else_is_refused_in_words(
     engine: Engine, certificates: Certificates, tmp_path: Path
 ) -> None:
@@ -140,9 +167,19 @@ async def test_a_certificate_of_somebody_else_is_refused_in_words(
 
 async def test_files_that_are_not_there_are_named(engine: Engine, tmp_path: Path) -> None:
     keys = dict.fromkeys(("ca", "cert", "key"), tmp_path / "none.pem")
-    with pytest.raises(EngineUnavailable, match="docker_tls: a file cannot be used"):
-        async with opened_box(engine, tmp_path, docker_tls=keys, host="tcp://127.0.0.1:1"):
-            pass
+    address = "tcp://127.0.0.1:1"
+    async with opened_box(engine, tmp_path, docker_tls=keys, host=address) as box:
+        with pytest.raises(EngineUnavailable, match="docker_tls: a file cannot be used"):
+            await box.run("true")
+
+
+async def test_an_address_of_another_kind_is_refused_in_words(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://somewhere")
+    async with open_containers(Config(base_dir=tmp_path), "run") as runtime:
+        with pytest.raises(EngineUnavailable, match="ssh://somewhere cannot be used"):
+            await runtime.engine.facts()
 
 
 def _other(folder: Path) -> Certificates:

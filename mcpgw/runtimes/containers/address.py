@@ -62,7 +62,8 @@ class Client:
         """Make the client, which connects when it is used.
 
         Raises:
-            EngineUnavailable: A file of `docker_tls` cannot be used.
+            EngineUnavailable: It is at no address we know how to use, or a file of
+                `docker_tls` cannot be used.
         """
         # Without a limit: by default a hundred attached containers block every other question.
         connector: aiohttp.BaseConnector | None = None
@@ -74,6 +75,11 @@ class Client:
             context = None if address.tls is None else _context(address.tls)
             connector = aiohttp.TCPConnector(ssl=context or True, limit=0)
             url = f"{'https' if context else 'http'}://{host}"
+        elif not url.startswith("npipe://"):
+            raise EngineUnavailable(
+                f"the container engine at {address.url} cannot be used: it takes an address at "
+                "unix:// or tcp:// (docker_host, or DOCKER_HOST)"
+            )
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT)
         self.docker: Final = aiodocker.Docker(url=url, connector=connector, timeout=timeout)
         self._connector = connector

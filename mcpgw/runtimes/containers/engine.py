@@ -54,13 +54,11 @@ class EngineFacts:
 class Engine:
     """One Docker engine, or what speaks its language. Made by `open_engine`."""
 
-    def __init__(
-        self, config: Config, address: Address, client: Client, tasks: Tasks, run: str
-    ) -> None:
+    def __init__(self, config: Config, address: Address, tasks: Tasks, run: str) -> None:
         self._config = config
         self._tasks = tasks
+        self._client: Client | None = None
         self._was_lost = False
-        self._docker: Final = client.docker
         self._facts: EngineFacts | None = None
         self._finding = asyncio.Lock()
         self._lock: socket.socket | None = None
@@ -73,8 +71,14 @@ class Engine:
 
     @property
     def docker(self) -> Any:
-        """Aiodocker's client; every answer awaited through `ask`."""
-        return self._docker
+        """The client; every answer is awaited through `ask`.
+
+        Raises:
+            EngineUnavailable: It cannot be made, since a setting is wrong.
+        """
+        if self._client is None:
+            self._client = Client(self.address)
+        return self._client.docker
 
     async def ask(self, question: Awaitable[T], *, within: Seconds = ANSWER) -> T:
         """Await an answer of the engine's.
@@ -121,7 +125,7 @@ class Engine:
 
     async def remove(self, name: str, *, within: Seconds = ANSWER) -> bool:
         """Remove a container, running or not; whether it is gone, or about to be."""
-        container = self._docker.containers.container(name)
+        container = self.docker.containers.container(name)
         try:
             await self.ask(container.delete(force=True, v=True), within=within)
         except DockerError as exc:
@@ -137,7 +141,7 @@ class Engine:
         """Give what the engine says of a container; None if it knows none of that name."""
         try:
             described: Mapping[str, Any] = await self.ask(
-                self._docker.containers.container(name).show()
+                self.docker.containers.container(name).show()
             )
         except DockerError as exc:
             if exc.status == 404:
@@ -146,8 +150,8 @@ class Engine:
         return described
 
     async def _look(self, *, sweep: bool) -> EngineFacts:
-        self._docker.api_version = "auto"
-        version = await self.ask(self._docker.version())
+        self.docker.api_version = "auto"
+        version = await self.ask(self.docker.version())
         major, minor = str(version["ApiVersion"]).split(".")[:2]
         own = await self._own_container()
         facts = EngineFacts(
@@ -211,7 +215,7 @@ class Engine:
         """Remove what runs of this gateway that are over, or starts that went wrong, have left."""
         filters = {"label": [f"{body.INSTALLATION}={installation}"]}
         found: list[DockerContainer] = await self.ask(
-            self._docker.containers.list(all=True, filters=json.dumps(filters))
+            self.docker.containers.list(all=True, filters=json.dumps(filters))
         )
         for container in found:
             labels = container["Labels"]
@@ -226,10 +230,12 @@ class Engine:
         with suppress(DockerError, EngineUnavailable):
             await self._sweep(installation)
 
-    def close(self) -> None:
-        """Let go of the name."""
+    async def close(self) -> None:
+        """Let go of the name, and of every connection."""
         if self._lock is not None:
             self._lock.close()
+        if self._client is not None:
+            await self._client.close()
 
     def _unavailable(self, why: str) -> EngineUnavailable:
         return EngineUnavailable(
@@ -241,16 +247,12 @@ class Engine:
 @asynccontextmanager
 async def open_engine(config: Config, address: Address, run: str) -> AsyncIterator[Engine]:
     """An engine, for the length of the block. It is not connected to before it is needed."""
-    client = Client(address)
-    try:
-        async with Tasks("engine") as tasks:
-            engine = Engine(config, address, client, tasks, run)
-            try:
-                yield engine
-            finally:
-                engine.close()
-    finally:
-        await client.close()
+    async with Tasks("engine") as tasks:
+        engine = Engine(config, address, tasks, run)
+        try:
+            yield engine
+        finally:
+            await engine.close()
 
 
 def _why(exc: BaseException | None) -> str:

@@ -51,6 +51,22 @@ class ContainerInstance(StreamedInstance):
         if (end := await self._container.end()) is not None:
             self.end(*end)
 
+    async def ended_within(self, patience: Seconds) -> bool:
+        """Wait until its container is over, also where its streams can tell no more."""
+        if self.is_cut_off:
+            return await self._container.over_within(patience)
+        try:
+            async with asyncio.timeout(patience):
+                await self.exited.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether its streams have ended without a word about its end."""
+        return self.reported.is_set() and not self.exited.is_set()
+
     def _reason(self) -> str:
         if not self.exited.is_set() and not self._streams.has_output:
             return "was cut off: its streams ended while its container goes on"
@@ -64,10 +80,10 @@ async def stop(instance: ContainerInstance, container: Container, timeouts: Time
     """
     instance.close_stdin()
     facts = {"server": instance.server, "instance": instance.label, "container": container.name}
-    if not await _ended_within(instance, timeouts.stop):
+    if not await instance.ended_within(timeouts.stop):
         for signal, patience in (("SIGTERM", timeouts.term), ("SIGKILL", _KILL)):
             await container.signal(signal)
-            if await _ended_within(instance, patience):
+            if await instance.ended_within(patience):
                 log.warning("instance.killed", **facts, signal=signal)
                 break
         else:
@@ -75,12 +91,3 @@ async def stop(instance: ContainerInstance, container: Container, timeouts: Time
     if instance.exited.is_set():
         await instance.reported.wait()
     instance.close()
-
-
-async def _ended_within(instance: ContainerInstance, patience: Seconds) -> bool:
-    try:
-        async with asyncio.timeout(patience):
-            await instance.exited.wait()
-    except TimeoutError:
-        return False
-    return True
