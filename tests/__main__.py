@@ -30,7 +30,10 @@ STATIC_TIMEOUT: Final = 600.0
 ENTERED: Final = "MCPGW_TESTS_ENTERED"
 """Set in the second run, so that a broken venv cannot make us exec for ever."""
 
-CORE: Final = ("--ignore=tests/e2e", "--ignore=tests/packaging", "-m", "not node and not sdk")
+CORE: Final = (
+    *(f"--ignore=tests/{room}" for room in ("e2e", "packaging", "deploy")),
+    *("-m", "not node and not sdk and not long"),
+)
 """What leaves out the tests that depend little on the Python they run under, and take long."""
 
 
