@@ -129,10 +129,20 @@ class Caddy:
             )
 
     async def ready(self) -> None:
+        """Wait until it answers over TLS: it makes its certificates after it listens."""
         async with asyncio.timeout(30):
-            while not self.root.exists() or not _listens(self.https):
+            while not await self._answers():
                 assert self.process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.05)
+
+    async def _answers(self) -> bool:
+        if not self.root.exists() or not _listens(self.https):
+            return False
+        try:
+            async with self.client() as client:
+                return (await client.get("/caddy-is-up"))[0] == 200
+        except aiohttp.ClientError:
+            return False
 
     @asynccontextmanager
     async def client(self, **headers: str) -> AsyncIterator[Client]:

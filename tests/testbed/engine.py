@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -102,6 +104,26 @@ class Engine:
         return status == 200 and found["Id"] == identity
 
 
+_INIT: Final = """
+import ctypes, os, subprocess, sys, threading
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+engine = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
+print(engine.pid, flush=True)
+def reap():
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            return
+        if pid == engine.pid:
+            print("ended", flush=True)
+threading.Thread(target=reap, daemon=True).start()
+sys.stdin.read()
+os._exit(0)
+"""
+"""Adopts and reaps what an engine leaves, which would else be ours, as the tests' processes are."""
+
+
 class OwnEngine(Engine):
     """An engine that nobody else uses, so that it may be stopped."""
 
@@ -111,7 +133,8 @@ class OwnEngine(Engine):
         self._folder = folder
         self._number = number
         self._data = CACHE / f"docker-{number}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._inits: list[subprocess.Popen[bytes]] = []
+        self._pid: int | None = None
         # Its images are kept from run to run, but nothing else.
         shutil.rmtree(self._data / "containers", ignore_errors=True)
 
@@ -132,45 +155,62 @@ class OwnEngine(Engine):
             *([] if self._alone else ["--iptables=false", "--ip6tables=false"]),
         ]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            init = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _INIT, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
             )
+        self._inits.append(init)
+        assert init.stdout is not None
+        self._pid = int(init.stdout.readline())
         deadline = time.monotonic() + _START
         while not _answers(self.path):
-            assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
+            assert not self._has_ended(0), (self._folder / "log").read_text()[-2000:]
             assert time.monotonic() < deadline, "the engine does not answer"
             time.sleep(0.05)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it with a signal, and wait until it has ended; its containers go with SIGTERM."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        self._process.wait(timeout=_START)
-        self._process = None
+        self._send(number)
+        assert self._has_ended(_START), "the engine does not end"
+        self._pid = None
         if number is signal.SIGKILL:  # nor could another engine use what it has left
             noted = self._folder / "exec/containerd/containerd.pid"
-            _kill(int(noted.read_text()))
+            with suppress(ProcessLookupError):
+                os.kill(int(noted.read_text()), signal.SIGKILL)
             noted.unlink()
 
     def pause(self) -> None:
         """Have it answer nothing from now on."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Have it answer again."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self._send(signal.SIGCONT)
 
     def close(self) -> None:
         """End it and what it runs."""
-        if self._process is not None:
+        if self._pid is not None:
             self.resume()
             with suppress(OSError, AssertionError):
                 for container in self.ask("GET", "/containers/json?all=1")[1]:
                     self.ask("DELETE", f"/containers/{container['Id']}?force=1&v=1")
             self.stop()
         _end_leftovers(self._folder)
+        for init in self._inits:
+            init.communicate(timeout=_START)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._pid is not None
+        os.kill(self._pid, number)
+
+    def _has_ended(self, within: float) -> bool:
+        output = self._inits[-1].stdout
+        assert output is not None
+        readable, _, _ = select.select([output], [], [], within)
+        return bool(readable)
 
 
 @contextmanager
@@ -219,19 +259,12 @@ def _end_leftovers(folder: Path) -> None:
     """End what a killed engine has left running, and unmount what it had mounted."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and _names(process, str(folder)):
-            _kill(int(process.name))
+            with suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGKILL)
     mounts: Sequence[str] = Path("/proc/self/mounts").read_text().splitlines()
     for line in reversed(mounts):
         if str(folder) in line:
             subprocess.run(["umount", "-l", line.split()[1]], capture_output=True)
-
-
-def _kill(pid: int) -> None:
-    """End a process that may have become our child, as the orphans of our children do."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        os.waitpid(pid, 0)
 
 
 def _names(process: Path, text: str) -> bool:
