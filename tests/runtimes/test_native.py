@@ -2,7 +2,6 @@ import asyncio
 import errno
 import os
 import signal
-import time
 
 import pytest
 
@@ -18,14 +17,6 @@ PATIENT = Timeouts(stop=Seconds(30), term=Seconds(30))
 """For stops that must not need their timeouts."""
 
 ECHO = "while read -r line; do echo $line; done"
-
-
-async def test_what_is_written_arrives_and_what_it_answers_is_received(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    async with runtime.start(scene.shell(ECHO), receiver) as instance:
-        instance.write(b"hello\n")
-        await receiver.received(b"hello\n")
 
 
 async def test_labels_count_the_instances_of_each_tool(
@@ -102,35 +93,6 @@ async def test_a_stop_is_reported_once_too(
     assert receiver.exit.reason == "exited with code 0"
 
 
-async def test_the_last_words_after_the_end_of_stdin_are_received(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    async with runtime.start(scene.shell("cat >/dev/null; echo bye", timeouts=PATIENT), receiver):
-        pass
-    assert bytes(receiver.data) == b"bye\n"
-
-
-async def test_what_is_queued_still_reaches_a_server_that_is_being_stopped(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    async with runtime.start(scene.shell("sleep 0.2; wc -c", timeouts=PATIENT), receiver) as it:
-        it.write(b"x" * MIB)
-    assert bytes(receiver.data).strip() == str(MIB).encode()
-
-
-async def test_writing_to_an_exited_server_says_how_it_ended(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    async with runtime.start(scene.shell("echo broken >&2; exit 3"), receiver) as instance:
-        await receiver.ended()
-        for message in (b"x", b"y"):
-            with pytest.raises(InstanceExited, match=r"srv: .*exited with code 3.*srv#1") as caught:
-                instance.write(message)
-            assert caught.value.stderr == ("broken",)
-        with pytest.raises(InstanceExited):
-            await instance.drain()
-
-
 async def test_a_server_that_closes_its_stdin_is_lost(
     runtime: NativeRuntime, receiver: Recorder, scene: Scene
 ) -> None:
@@ -156,7 +118,7 @@ async def test_a_server_that_closes_its_stdin_with_messages_queued_is_lost(
         assert (await receiver.ended()).reason == "closed its stdin"
 
 
-async def test_a_writer_waits_for_a_server_that_does_not_read(
+async def test_no_more_is_queued_for_a_server_that_does_not_read_than_should_be(
     runtime: NativeRuntime, receiver: Recorder, scene: Scene
 ) -> None:
     async with runtime.start(scene.shell("exec sleep 1000"), receiver) as instance:
@@ -171,47 +133,6 @@ async def test_a_writer_waits_for_a_server_that_does_not_read(
         instance.kill()
         with pytest.raises(InstanceExited):
             await instance.drain()
-
-
-async def test_a_writer_goes_on_when_the_server_reads_again(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    async with runtime.start(scene.shell("sleep 0.2; wc -c", timeouts=PATIENT), receiver) as it:
-        async with asyncio.timeout(10):
-            for _ in range(64):
-                await it.drain()
-                it.write(b"x" * 64 * 1024)
-    assert bytes(receiver.data).strip() == str(64 * 64 * 1024).encode()
-
-
-async def test_long_messages_both_ways_at_once_do_not_deadlock(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    size = 5 * MIB
-    async with runtime.start(scene.python("exchange", str(size)), receiver) as instance:
-        instance.write(b"y" * size + b"\n")
-        await receiver.received(f"read {size + 1}\n".encode())
-    assert receiver.data.count(b"x") == size
-
-
-async def test_many_small_messages_arrive_whole_and_in_order(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    lines = [b"%d\n" % number for number in range(50_000)]
-    async with runtime.start(scene.spec("cat"), receiver) as instance:
-        for line in lines:
-            instance.write(line)
-        await receiver.until(lambda: len(receiver.data) == sum(map(len, lines)))
-    assert bytes(receiver.data) == b"".join(lines)
-
-
-async def test_partial_lines_are_passed_on_at_once(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    async with runtime.start(scene.shell("printf half; read -r l; echo done"), receiver) as it:
-        await receiver.received(b"half")
-        it.write(b"\n")
-        await receiver.received(b"halfdone\n")
 
 
 async def test_a_server_inherits_nothing_but_its_three_pipes(
@@ -246,62 +167,6 @@ async def test_a_server_that_obeys_the_end_of_stdin_gets_no_signal(
     async with runtime.start(scene.spec("cat", timeouts=PATIENT), receiver):
         pass
     assert receiver.exit.code == 0
-
-
-@pytest.mark.parametrize(
-    ("ignored", "code", "at_least", "at_most"),
-    [
-        ((), -signal.SIGTERM, 0.3, 1.5),
-        (("SIGTERM",), -signal.SIGKILL, 0.6, 2.0),
-    ],
-)
-async def test_a_server_that_ignores_the_end_of_stdin_is_ended_by_signals_in_time(
-    runtime: NativeRuntime,
-    receiver: Recorder,
-    scene: Scene,
-    ignored: tuple[str, ...],
-    code: int,
-    at_least: float,
-    at_most: float,
-) -> None:
-    async with runtime.start(scene.python("stubborn", *ignored), receiver):
-        await receiver.received(b"ready")
-        begun = time.monotonic()
-    assert at_least <= time.monotonic() - begun <= at_most
-    assert receiver.exit.code == code
-
-
-async def test_kill_ends_a_stubborn_server_at_once(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    spec = scene.python("stubborn", "SIGTERM", timeouts=PATIENT)
-    async with runtime.start(spec, receiver) as instance:
-        await receiver.received(b"ready")
-        instance.kill()
-        assert (await receiver.ended()).reason == "was killed by SIGKILL"
-    instance.kill()  # harmless afterwards
-
-
-async def test_cancelling_the_user_stops_the_instance(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2), runtime.start(scene.spec("cat"), receiver):
-            await asyncio.Event().wait()
-    assert receiver.exit.code == 0
-
-
-async def test_cancelling_a_stop_does_not_cut_it_short(
-    runtime: NativeRuntime, receiver: Recorder, scene: Scene
-) -> None:
-    with pytest.raises(TimeoutError):
-        async with (
-            asyncio.timeout(None) as deadline,
-            runtime.start(scene.python("stubborn", "SIGTERM"), receiver),
-        ):
-            await receiver.received(b"ready")
-            deadline.reschedule(asyncio.get_running_loop().time() + 0.1)
-    assert receiver.exit.code == -signal.SIGKILL
 
 
 async def test_a_cancellation_that_is_pending_at_the_start_leaves_nothing(
