@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import structlog
 
 from mcpgw import __version__, aio
+from mcpgw.access.gate import open_gate
 from mcpgw.config.schema import Config, RuntimeKind
 from mcpgw.edge.app import LAST_WORDS, Listener, build_app, listening
 from mcpgw.edge.context import Context, QuietReplies
@@ -55,6 +57,7 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
             sessions,
             tasks,
             policy_for(config),
+            open_gate(config, os.environ),
             QuietReplies(config.keep_alive),
             Replays(config.limits, config.resume_window),
         )

@@ -31,6 +31,7 @@ _USAGE: Final = """mcpgw --config FILE [--host ADDRESS] [--port PORT] [--log-lev
        mcpgw check --config FILE
        mcpgw runner --config FILE --socket PATH [--allow-uid UID]... [--group GROUP]
        mcpgw doctor [--config FILE] [--public URL [--header 'NAME: VALUE']...] [--json]
+       mcpgw key new NAME [--expires DATE]
        mcpgw schema | demo-server | --help | --version"""
 
 _OVERRIDES: Final = {
@@ -90,6 +91,8 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     runner = commands.add_parser("runner", help="start instances for a gateway that may not")
     _add_config(runner)
     _add_runner(runner)
+    key = commands.add_parser("key", help="make a key for a client")
+    _add_key(key)
     doctor = commands.add_parser("doctor", help="look for what keeps a gateway from working")
     _add_config(doctor)
     _add_doctor(doctor)
@@ -120,6 +123,13 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", metavar="GROUP", help="which group the socket belongs to")
 
 
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(dest="what", required=True, metavar="new", prog="mcpgw key")
+    new = what.add_parser("new", help="make one, and print it once")
+    new.add_argument("name", metavar="NAME", help="who will show it")
+    new.add_argument("--expires", metavar="DATE", help="from when on it is refused")
+
+
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public", metavar="URL", help="the public URL of a tool, to look at")
     parser.add_argument(
@@ -139,6 +149,8 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         from mcpgw.demo.server import main as serve_demo
 
         return serve_demo()
+    if arguments.command == "key":
+        return _make_key(arguments, parser)
     if arguments.command == "doctor":
         return _examine(arguments, parser)
     if "config" not in arguments:
@@ -182,6 +194,27 @@ def _serve(config: "Config") -> int:
     except OSError as exc:
         _say(f"mcpgw: {_explain(exc, config)}", sys.stderr)
         return FAILED
+
+
+def _make_key(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    import json
+
+    from pydantic import ValidationError
+
+    from mcpgw.access.keys import digest, new_key
+    from mcpgw.config.auth import ApiKey
+
+    key = new_key()
+    entry = {"name": arguments.name, "key": digest(key), "expires": arguments.expires}
+    try:
+        ApiKey.model_validate(entry)
+    except ValidationError as exc:
+        parser.error(exc.errors()[0]["msg"].removeprefix("Value error, "))
+    shown = json.dumps({name: value for name, value in entry.items() if value is not None})
+    _say("The key, which is shown only now:", sys.stderr)
+    _say(key)
+    _say(f"For the configuration, under auth: keys:\n  - {shown}", sys.stderr)
+    return OK
 
 
 def _examine(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

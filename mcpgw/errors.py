@@ -3,6 +3,9 @@
 GatewayError
   ConfigError            the operator's file is wrong
   Refused                we will not serve this request
+    Unauthenticated        we do not know who is asking
+    TooManyCredentials     we cannot tell which credentials are meant
+    Forbidden              we know, and they may not
     UnknownServer          no server of that name is configured
     UnknownMethod          nobody behind this endpoint knows the method
     NotBridged             the feature does not cross the gateway
@@ -50,6 +53,23 @@ class ConfigError(GatewayError):
 
 class Refused(GatewayError):
     """The request is not acceptable, now or later, as it stands."""
+
+
+class Unauthenticated(Refused):
+    """Nobody we know is asking."""
+
+    def __init__(self, message: str, *, shown: bool = False) -> None:
+        super().__init__(message)
+        self.shown = shown
+        """Whether credentials were shown that are no good."""
+
+
+class TooManyCredentials(Refused):
+    """Several credentials were shown at once."""
+
+
+class Forbidden(Refused):
+    """Whoever is asking may not use that."""
 
 
 class UnknownServer(Refused):

@@ -56,7 +56,7 @@ def test_no_arguments_get_the_usage_and_misuse() -> None:
     done = mcpgw()
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: mcpgw --config FILE")
-    assert len(done.stderr.splitlines()) < 6
+    assert len(done.stderr.splitlines()) < 8
 
 
 @pytest.mark.parametrize(
@@ -275,3 +275,34 @@ def test_check_shows_what_a_container_was_allowed(tmp_path: Path) -> None:
     assert "relaxed: it may use the network (bridge)" in done.stdout
     assert "relaxed: it runs as root inside its container (user: 0)" in done.stdout
     assert done.stdout.count("relaxed") == 2
+
+
+def test_a_new_key_is_printed_once_with_what_to_configure(tmp_path: Path) -> None:
+    done = mcpgw("key", "new", "alice", "--expires", "2099-12-31")
+    assert done.returncode == 0
+    key = done.stdout.strip()
+    assert key.startswith("mcpgw_")
+    assert key not in done.stderr
+    config = tmp_path / "config.yaml"
+    entry = done.stderr.splitlines()[-1]
+    config.write_text(f"tools: {{a: {{cmd: sh}}}}\nauth:\n  keys:\n  {entry}\n")
+    assert mcpgw("check", "--config", str(config)).returncode == 0
+
+
+def test_a_wrong_name_or_date_is_refused() -> None:
+    for words in (("a b",), ("alice", "--expires", "soon")):
+        done = mcpgw("key", "new", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "expected a" in done.stderr
+
+
+def test_a_key_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "tools: {a: {cmd: sh}}\nauth: {keys: [{name: alice, key: 'file:none'}]}\n"
+        "listen: {port: 0}\n"
+    )
+    done = mcpgw("--config", str(config))
+    assert done.returncode == 2
+    assert "auth.keys[0].key (alice)" in done.stderr
+    assert "Traceback" not in done.stderr

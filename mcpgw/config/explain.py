@@ -101,6 +101,8 @@ def _model_at(path: Path) -> type[BaseModel] | None:
     for i, step in enumerate(path):
         if i == 1 and path[0] == "tools":
             continue  # the name of a tool: the model stays
+        if isinstance(step, int):
+            continue  # a place in a list, all of whose items are alike
         field = _fields(model).get(str(step))
         model = _model_in(field.annotation) if field else None
     return None if path == ("tools",) else model
@@ -119,7 +121,9 @@ def _text(details: ErrorDetails, path: Path, value: object, written: str) -> str
     context = details.get("ctx", {})
     if kind == "value_error":
         expected = str(context["error"])
-        return expected if isinstance(value, dict) else expected + _got(value, written)
+        if isinstance(value, dict) or _may_be_secret(path):
+            return expected
+        return expected + _got(value, written)
     if kind in _MAPPING_WANTED:
         return _mapping_wanted(path) + _got(value, written)
     if kind == "string_type":
@@ -177,7 +181,7 @@ def _got(value: object, written: str) -> str:
 
 
 def _may_be_secret(path: Path) -> bool:
-    return path[2:3] in (("env",), ("args",))
+    return path[2:3] in (("env",), ("args",)) or (path[:1] == ("auth",) and path[-1:] == ("key",))
 
 
 _KINDS: Final[Mapping[type, str]] = {

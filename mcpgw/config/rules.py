@@ -39,12 +39,13 @@ def _exposure(root: dict[str, Any]) -> Iterator[Problem]:
     host = _mapping(root.get("listen")).get("host", Listen().host)
     if not isinstance(host, str) or addresses.is_loopback(host.strip("[]")):
         return
-    if root.get("allow_anonymous") is not True:
+    if root.get("allow_anonymous") is not True and not _mapping(root.get("auth")).get("keys"):
         yield Problem(
             ("listen", "host"),
             f"{quote(host)} can be reached from other machines, and anyone who reaches it "
-            'could use every tool; bind "127.0.0.1" and put a proxy with authentication in '
-            'front, or set "allow_anonymous: true" in the file if that is what you want',
+            'could use every tool; ask for keys (auth.keys), bind "127.0.0.1" and put a proxy with '
+            'authentication in front, or set "allow_anonymous: true" in the file if that is what '
+            "you want",
         )
 
 

@@ -12,12 +12,13 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from mcpgw.config import addresses, containers
+from mcpgw.config.auth import ApiKey, Auth, Name
 from mcpgw.config.containers import ContainerKeys, EngineKeys, Mount, Runner, Tls
 from mcpgw.config.units import format_duration
 from mcpgw.config.values import ByName, Count, Deadline, Duration, Filename, Frozen, Size
 from mcpgw.units import MIB, Bytes, Seconds
 
-__all__ = ["Mount", "Runner", "Tls"]
+__all__ = ["ApiKey", "Mount", "Runner", "Tls"]
 
 SERVER_NAME = r"^[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?$"
 
@@ -211,6 +212,9 @@ class ServerSpec(ContainerKeys):
     """Its own folder under `workspace_root`; default: its name. Containers see it as
     `/workspaces`, and nothing else of this machine."""
 
+    allow: tuple[Name, ...] | None = None
+    """Who may use it, by their names or groups; null is everybody whom `auth` knows."""
+
     protocol: ProtocolChoice = ProtocolChoice.AUTO
     """Which era the server is spoken to in: `auto` finds out, `legacy` and `modern` pin it."""
 
@@ -307,6 +311,9 @@ class Config(EngineKeys):
     public_url: Annotated[str, AfterValidator(addresses.base_url)] | None = None
     """The URL clients use, path prefix included, e.g. `https://mcp.example.com/mcp`; its host
     is accepted in `Host` and its origin in `Origin`."""
+
+    auth: Auth = Auth()
+    """How the gateway knows who is calling."""
 
     allow_anonymous: bool = False
     """Whether a bind beyond loopback may go without authentication."""

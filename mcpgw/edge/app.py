@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from mcpgw.access.gate import check_allowed
 from mcpgw.edge import http_sse, legacy
 from mcpgw.edge.accept import Accepts, parse_accept
 from mcpgw.edge.broken import watch_broken_requests
-from mcpgw.edge.context import CONTEXT, SERVED, Context
+from mcpgw.edge.context import CONTEXT, PRINCIPAL, SERVED, Context
 from mcpgw.edge.ladder import (
     SESSION_HEADER,
     VERSION_HEADER,
@@ -19,7 +20,13 @@ from mcpgw.edge.ladder import (
     Refusal,
     classify,
 )
-from mcpgw.edge.middleware import add_headers, answer_errors, check_origin, observe
+from mcpgw.edge.middleware import (
+    add_headers,
+    answer_errors,
+    authenticate,
+    check_origin,
+    observe,
+)
 from mcpgw.edge.modern import post_modern
 from mcpgw.edge.origin import ALLOWED_METHODS
 from mcpgw.edge.reply import Settled, json_response
@@ -35,7 +42,7 @@ from mcpgw.units import Seconds
 def build_app(context: Context) -> web.Application:
     """Assemble the application; the middlewares run in the order they are listed."""
     app = web.Application(
-        middlewares=[observe, answer_errors, check_origin],
+        middlewares=[observe, answer_errors, check_origin, authenticate],
         client_max_size=context.config.limits.body,
     )
     app[CONTEXT] = context
@@ -53,6 +60,7 @@ async def handle(request: web.Request) -> web.StreamResponse:
         raise UnknownServer("no tool is served at this path; try /mcp/<tool>")
     server = request.app[CONTEXT].fleet.find(route.server)
     request[SERVED].server = server.name
+    check_allowed(request[PRINCIPAL], server.spec)
     if request.method == "POST":
         return await _post(request, server, route)
     if request.method in ("GET", "DELETE"):

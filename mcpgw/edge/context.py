@@ -8,6 +8,8 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from mcpgw import aio
+from mcpgw.access.gate import Gate
+from mcpgw.access.principal import Principal
 from mcpgw.config.schema import Config
 from mcpgw.edge.origin import OriginPolicy
 from mcpgw.edge.resuming import Replays
@@ -28,6 +30,8 @@ class Context:
     tasks: aio.Tasks
     """Owns the writers of event streams."""
     policy: OriginPolicy
+    gate: Gate
+    """Who is known."""
     quiet: "QuietReplies"
     """Answers that have nothing to show yet."""
     replays: Replays
@@ -97,6 +101,9 @@ class Served:
     instance: str | None = None
     queued: float = 0.0
 
+
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+"""Who a request is from."""
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 SERVED: Final = web.RequestKey("served", Served)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from mcpgw.edge.context import CONTEXT, SERVED, Context
+from mcpgw.edge.context import CONTEXT, PRINCIPAL, SERVED, Context
 from mcpgw.edge.ladder import read_initialize
 from mcpgw.edge.large import response_message
 from mcpgw.edge.legacy import find_session, hear
@@ -60,7 +60,7 @@ async def open_stream(
 ) -> web.StreamResponse:
     """Open a session and its stream; the first event tells where to POST (MUST)."""
     context = request.app[CONTEXT]
-    session = context.sessions.open(server, ClientFacts(LEGACY[0]))
+    session = context.sessions.open(server, ClientFacts(LEGACY[0]), request[PRINCIPAL].id)
     outbox = Outbox(context.config.limits.stream_buffer)
     stream = EventStream(keep_alive=context.config.keep_alive)
     context.sse[session.id] = outbox
@@ -79,7 +79,7 @@ async def open_stream(
 async def post_to_stream(request: web.Request, server: RunningServer, body: bytes) -> web.Response:
     """Take one message; whatever answers it goes to the stream."""
     context = request.app[CONTEXT]
-    session = find_session(context, server, request.query[SESSION_QUERY])
+    session = find_session(request, server, request.query[SESSION_QUERY])
     outbox = context.sse.get(session.id)
     if outbox is None:
         raise UnknownSession("that session has no HTTP+SSE stream")

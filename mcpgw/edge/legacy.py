@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Raw
 
 from mcpgw.edge.accept import Accepts
-from mcpgw.edge.context import CONTEXT, SERVED, Context
+from mcpgw.edge.context import CONTEXT, PRINCIPAL, SERVED, Context
 from mcpgw.edge.ladder import SESSION_HEADER, LegacyBatch, LegacyInitialize, LegacyMessage
 from mcpgw.edge.large import response_message
 from mcpgw.edge.replay import KeptStream
@@ -48,7 +48,7 @@ async def post_initialize(
     sessions = request.app[CONTEXT].sessions
     request[SERVED].method = INITIALIZE
     try:
-        session = sessions.open(server, rung.client)
+        session = sessions.open(server, rung.client, request[PRINCIPAL].id)
     except GatewayError as exc:
         return _json(rung.request, failed(request, server, rung.request, exc))
     reply = PostReply(request, accepts, {SESSION_HEADER: session.id})
@@ -72,7 +72,7 @@ async def post_message(
 ) -> web.StreamResponse:
     """Serve one message of a session."""
     try:
-        session = find_session(request.app[CONTEXT], server, rung.session_id)
+        session = find_session(request, server, rung.session_id)
     except UnknownSession as exc:
         if not isinstance(rung.message, Request):
             raise
@@ -99,7 +99,7 @@ async def post_batch(
 ) -> web.StreamResponse:
     """Serve several messages at once (2025-03-26 only)."""
     context = request.app[CONTEXT]
-    session = find_session(context, server, rung.session_id)
+    session = find_session(request, server, rung.session_id)
     limit = context.config.limits.in_flight_per_session
     try:
         messages = _read_batch(session, rung.items, limit)
@@ -119,7 +119,7 @@ async def post_batch(
 async def get_stream(request: web.Request, server: RunningServer) -> web.StreamResponse:
     """Hold a stream open for messages that answer no request, or resume one that broke."""
     context = request.app[CONTEXT]
-    session = find_session(context, server, request.headers[SESSION_HEADER])
+    session = find_session(request, server, request.headers[SESSION_HEADER])
     if not session.client.revision.resumes:
         return await _listen_once(request, session)
     event_id = request.headers.get(EVENT_HEADER)
@@ -174,18 +174,19 @@ def _listening(
 async def delete_session(request: web.Request, server: RunningServer) -> web.Response:
     """End a session at its client's wish."""
     context = request.app[CONTEXT]
-    session = find_session(context, server, request.headers[SESSION_HEADER])
+    session = find_session(request, server, request.headers[SESSION_HEADER])
     await context.sessions.close(session, "deleted by the client")
     return web.Response(status=204)
 
 
-def find_session(context: Context, server: RunningServer, id: str) -> Session:
-    """The session of that id.
+def find_session(request: web.Request, server: RunningServer, id: str) -> Session:
+    """The session of that id, if it is the caller's.
 
     Raises:
-        UnknownSession: It ended, or never was.
+        UnknownSession: It ended, or never was, or is somebody else's.
     """
-    if (session := context.sessions.get(id, server)) is None:
+    sessions = request.app[CONTEXT].sessions
+    if (session := sessions.get(id, server, request[PRINCIPAL].id)) is None:
         raise UnknownSession("no such session; begin a new one with initialize")
     return session
 

@@ -13,11 +13,12 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from mcpgw.edge.context import CONTEXT, REQUEST_ID, SERVED, Served, is_local
+from mcpgw.access.gate import API_KEY, AUTHORIZATION
+from mcpgw.edge.context import CONTEXT, PRINCIPAL, REQUEST_ID, SERVED, Served, is_local
 from mcpgw.edge.origin import ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS
 from mcpgw.edge.reply import Settled, json_response
 from mcpgw.edge.wire_errors import to_failure, to_wire
-from mcpgw.errors import GatewayError
+from mcpgw.errors import GatewayError, Unauthenticated
 from mcpgw.protocol import codes
 from mcpgw.protocol.messages import dump_response, failure
 
@@ -67,7 +68,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         row = to_wire(exc)
         error = to_failure(exc, local=is_local(request))
         settled = Settled(error, row.status, exc.retry_after)
-        return json_response(dump_response(None, error), settled)
+        response = json_response(dump_response(None, error), settled)
+        if isinstance(exc, Unauthenticated):
+            response.headers["WWW-Authenticate"] = _challenge(exc)
+        return response
     except Exception as exc:
         log.exception("http.crashed", request_id=request[REQUEST_ID])
         return json_response(
@@ -91,6 +95,21 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
     if request.method == "OPTIONS":
         return web.Response(status=204, headers={"Allow": ALLOWED_METHODS})
     return await handler(request)
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Find out who is calling, before anything else is looked at."""
+    headers = request.headers
+    request[PRINCIPAL] = request.app[CONTEXT].gate.identify(
+        headers.getall(AUTHORIZATION, ()), headers.getall(API_KEY, ())
+    )
+    return await handler(request)
+
+
+def _challenge(exc: Unauthenticated) -> str:
+    """Say how to authenticate (RFC 6750 3)."""
+    return 'Bearer realm="mcpgw"' + (', error="invalid_token"' if exc.shown else "")
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -3,12 +3,10 @@
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 """
 
-from typing import Final
-
 from aiohttp import web
 
 from mcpgw.edge.accept import Accepts
-from mcpgw.edge.context import SERVED, is_local
+from mcpgw.edge.context import PRINCIPAL, SERVED, is_local
 from mcpgw.edge.ladder import ModernRequest
 from mcpgw.edge.listening import listen
 from mcpgw.edge.reply import PostReply, Settled
@@ -24,8 +22,6 @@ from mcpgw.protocol.logging import read_level
 from mcpgw.protocol.messages import Failure, failure
 from mcpgw.protocol.meta import LOG_LEVEL
 from mcpgw.protocol.methods import DISCOVER, LISTEN
-
-ANONYMOUS: Final = Owner("anonymous")
 
 
 async def post_modern(
@@ -44,6 +40,7 @@ async def _settle(
     request: web.Request, server: RunningServer, rung: ModernRequest, reply: PostReply
 ) -> Settled:
     request[SERVED].method = rung.request.method
+    owner = Owner(request[PRINCIPAL].id)
     if rung.request.method == "tools/call" and not server.mirrors.is_empty:
         refusal = server.mirrors.refusal(rung.opened.params, request.headers)
         if refusal is not None:
@@ -52,14 +49,14 @@ async def _settle(
         if rung.request.method == LISTEN:
             return await listen(request, server, rung, reply)
         if rung.request.method == DISCOVER:
-            outcome = await server.discover(rung.client, ANONYMOUS)
+            outcome = await server.discover(rung.client, owner)
         else:
             wanted = rung.opened.meta.get(LOG_LEVEL)
             level = read_level(wanted)
             if wanted is not None and level is None:
                 return Settled(failure(codes.INVALID_PARAMS, f"{LOG_LEVEL} is not a log level"))
             opened = traced(request.headers, None, rung.opened)
-            exchange = Exchange(rung.request, rung.client, ANONYMOUS, reply, opened, level)
+            exchange = Exchange(rung.request, rung.client, owner, reply, opened, level)
             outcome = await server.serve(exchange)
     except GatewayError as exc:
         report(server, rung.request, exc)

@@ -15,7 +15,7 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 ALLOWED_METHODS: Final = "GET, POST, DELETE, OPTIONS"
 ALLOWED_HEADERS: Final = (
-    "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, "
+    "Authorization, X-API-Key, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, "
     "Last-Event-ID, Mcp-Method, Mcp-Name, X-Request-Id, traceparent, tracestate"
 )
 EXPOSED_HEADERS: Final = (

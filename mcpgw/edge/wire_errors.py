@@ -35,6 +35,9 @@ INTERNAL_TEXT: Final = "internal error of the gateway"
 INTERNAL: Final = WireError(500, codes.INTERNAL_ERROR, INTERNAL_TEXT)
 
 WIRE_ERRORS: Final[Mapping[type[errors.GatewayError], WireError]] = {
+    errors.Unauthenticated: WireError(401, -31001),
+    errors.TooManyCredentials: WireError(400, -31000),
+    errors.Forbidden: WireError(403, -31002),
     errors.UnknownServer: WireError(404, -31003),
     errors.UnknownMethod: WireError(404, codes.METHOD_NOT_FOUND),
     errors.NotBridged: WireError(404, codes.METHOD_NOT_FOUND),

@@ -75,9 +75,16 @@ class Session:
     """One legacy client's conversation with one server."""
 
     def __init__(
-        self, server: RunningServer, client: ClientFacts, tasks: aio.Tasks, limit: int
+        self,
+        server: RunningServer,
+        client: ClientFacts,
+        principal: str,
+        tasks: aio.Tasks,
+        limit: int,
     ) -> None:
         self.id = secrets.token_urlsafe(24)
+        self.principal = principal
+        """Whose it is."""
         self.server = server
         self.client = client
         self.owner = Owner(self.id)

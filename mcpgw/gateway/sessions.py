@@ -45,23 +45,26 @@ class Sessions:
         if len(self._open) >= self._limit:
             raise SessionLimit(f"{self._limit} sessions are open, which is the limit")
 
-    def open(self, server: RunningServer, client: ClientFacts) -> Session:
-        """Open a session.
+    def open(self, server: RunningServer, client: ClientFacts, principal: str) -> Session:
+        """Open a session, which is nobody's but that principal's.
 
         Raises:
             SessionLimit: As many are open as allowed.
         """
         self.check_room()
-        session = Session(server, client, self._tasks, self._in_flight)
+        session = Session(server, client, principal, self._tasks, self._in_flight)
         self._open[session.id] = session
         server.on_crowded = self.make_room
         log.debug("session.opened", server=server.name, revision=client.revision.date)
         return session
 
-    def get(self, id: str, server: RunningServer) -> Session | None:
-        """The open session of that id, if it belongs to `server`."""
+    def get(self, id: str, server: RunningServer, principal: str) -> Session | None:
+        """The open session of that id, if it is with `server` and that principal's.
+
+        Having the id proves nothing (MUST): it may have been seen by others.
+        """
         session = self._open.get(id)
-        if session is None or session.server is not server:
+        if session is None or session.server is not server or session.principal != principal:
             return None
         session.touch()
         return session

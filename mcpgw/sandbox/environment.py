@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mcpgw.config.references import Template, Variable, parse_template
 from mcpgw.config.schema import ServerSpec
 from mcpgw.errors import StartFailed
+from mcpgw.sandbox.secrets import read_reference
 from mcpgw.sandbox.self_command import self_command
-from mcpgw.units import KIB
 
 SELF: Final = "mcpgw"
 """The command that stands for this very program."""
@@ -23,9 +22,6 @@ INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
 _LANG: Final = "C.UTF-8"
 """MCP is UTF-8, and many programs speak ASCII where nobody says so."""
-
-_LARGEST_SECRET: Final = 128 * KIB
-"""In bytes: Linux takes no longer variable."""
 
 _HEAD: Final = 256
 
@@ -155,49 +151,10 @@ def _script_fault(head: bytes) -> str:
 
 
 def _variable(spec: ServerSpec, name: str, own: Mapping[str, str]) -> str:
-    template = _template(spec, name)
-    value = "".join(
-        _resolve(spec, name, part, own) if isinstance(part, Variable) else part
-        for part in template.parts
-    )
-    return _content(spec, name, value) if template.is_file else value
-
-
-def _template(spec: ServerSpec, name: str) -> Template:
     try:
-        return parse_template(spec.env[name])
+        return read_reference(spec.env[name], own, base_dir=spec.cwd or Path())
     except ValueError as exc:
         raise _failed(spec, f"env.{name}: {exc}") from None
-
-
-def _resolve(spec: ServerSpec, name: str, wanted: Variable, own: Mapping[str, str]) -> str:
-    value = own.get(wanted.name)
-    if wanted.default is not None:
-        return value or wanted.default
-    if value is None:
-        raise _failed(
-            spec, f"env.{name}: the variable {wanted.name} is not set where the gateway runs"
-        )
-    return value
-
-
-def _content(spec: ServerSpec, name: str, path: str) -> str:
-    """Read a secret: all of the file but for one line end after it."""
-    file = Path(spec.cwd or "", Path(path).expanduser())
-    try:
-        if file.is_fifo():  # would wait for a writer
-            raise _failed(spec, f"env.{name}: {file} is a pipe, not a file")
-        with file.open("rb") as opened:
-            data = opened.read(_LARGEST_SECRET + 1)
-    except OSError as exc:
-        raise _failed(spec, f"env.{name}: {file} cannot be read: {exc.strerror}") from None
-    if len(data) > _LARGEST_SECRET or b"\0" in data:
-        raise _failed(
-            spec,
-            f"env.{name}: {file} is no value for a variable: it is longer than "
-            f"{_LARGEST_SECRET // KIB} KiB, or has NUL bytes",
-        )
-    return os.fsdecode(data.removesuffix(b"\n").removesuffix(b"\r"))
 
 
 def _failed(spec: ServerSpec, text: str) -> StartFailed:

@@ -127,6 +127,7 @@ def test_a_folder_of_a_volume_is_never_the_whole_volume() -> None:
         ("mounts: [{path: a, target: /proc/1}]", "nothing may be mounted there"),
         ("mounts: [{path: a, target: /}]", "expected a path inside the container"),
         ("mounts: [{path: a, target: b}]", "expected a path inside the container"),
+        ("mounts: [{pth: a, target: /x}]", 'unknown key "pth"; did you mean "path"?'),
         ("workspace: ..", "expected a folder below another"),
         ("memory: 0", "at least"),
         ("cpus: 0", "greater than 0"),
