@@ -220,11 +220,19 @@ def _sdk() -> bytes:
 @cache
 def _libraries(program: Path | str) -> tuple[str, ...]:
     listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True).stdout
-    return tuple(re.findall(r"(/\S+) \(0x", listed))
+    # "name => path (address)", or "path (address)"; a loader of its own comes as "path => path".
+    found = re.findall(r"^\s*(/\S+)(?: => .*)? \(0x|=> (/\S+) \(0x", listed, re.MULTILINE)
+    return tuple(own or needed for own, needed in found)
 
 
 def _no_busybox() -> str | None:
     return None if Path("/bin/busybox").exists() else "busybox-static is not installed"
+
+
+def _no_python() -> str | None:
+    if Path(sys.executable).resolve().is_relative_to("/tmp"):
+        return "this Python is below /tmp, where a container has a folder of its own"
+    return _no_busybox()
 
 
 def _no_part(name: str) -> Callable[[], str | None]:
@@ -236,7 +244,7 @@ PYTHON: Final = Image(
     "python",
     (_busybox, _python, _servers),
     {"Entrypoint": ["/usr/local/bin/python3", "-I", "-S", "-u"], "WorkingDir": "/data"},
-    _no_busybox,
+    _no_python,
 )
 SDK: Final = Image(
     "sdk",
