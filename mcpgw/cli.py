@@ -306,9 +306,14 @@ def _print_schema() -> int:
 
 
 def _check(config: "Config") -> int:
+    from mcpgw.access.gate import open_gate
     from mcpgw.runtimes.containers.body import relaxations
     from mcpgw.sandbox.doubts import doubts
 
+    try:
+        open_gate(config, os.environ)
+    except ConfigError as exc:
+        _say(f"warning: {exc}")
     _say("ok")
     width = max(map(len, config.tools), default=0)
     for name, spec in config.tools.items():

@@ -302,6 +302,8 @@ def test_a_key_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
         "tools: {a: {cmd: sh}}\nauth: {keys: [{name: alice, key: 'file:none'}]}\n"
         "listen: {port: 0}\n"
     )
+    checked = mcpgw("check", "--config", str(config))
+    assert "warning: auth.keys[0].key (alice)" in checked.stdout
     done = mcpgw("--config", str(config))
     assert done.returncode == 2
     assert "auth.keys[0].key (alice)" in done.stderr

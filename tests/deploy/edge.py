@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KEY = "a-key-of-at-least-16-characters"
+KEY = "mcpgw_00000000_" + "k" * 43
 REVISION = "2026-07-28"
 
 
@@ -111,7 +111,6 @@ class Caddy:
             "HOME": str(folder),
             "XDG_DATA_HOME": str(folder),
             "XDG_CONFIG_HOME": str(folder),
-            "MCPGW_KEY": KEY,
             "MCPGW_UPSTREAM": upstream,
             "MCPGW_HTTP_PORT": str(free_port()),
             "MCPGW_HTTPS_PORT": str(self.https),
@@ -152,7 +151,8 @@ class Caddy:
 
     @asynccontextmanager
     async def from_tunnel(self, **headers: str) -> AsyncIterator[Client]:
-        async with aiohttp.ClientSession(headers=headers) as http:
+        shown = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with aiohttp.ClientSession(headers=shown) as http:
             yield Client(http, f"http://127.0.0.1:{self.tunnel}")
 
     def close(self) -> None:

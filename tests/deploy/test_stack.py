@@ -80,8 +80,9 @@ def stack(engine: Engine, built: Path, tmp_path_factory: pytest.TempPathFactory)
     shutil.copy(ROOT / "compose.yaml", folder)
     shutil.copy(ROOT / "Caddyfile", folder)
     _configure(folder)
+    (folder / "key").write_text(f"{KEY}\n")
     env = {
-        "MCPGW_KEY": KEY,
+        "MCPGW_KEY_FILE": str(folder / "key"),
         "MCPGW_PORT": str(free_port()),
         "MCPGW_PYZ": str(built),
         "MCPGW_IMAGE": PYTHON.tag,
@@ -147,8 +148,9 @@ async def test_every_kind_of_tool_answers(client: Client, tool: str) -> None:
 
 async def test_without_the_key_nobody_is_let_in(stack: Stack) -> None:
     root = await asyncio.to_thread(stack.root_certificate)
-    async with client_of(root, stack.port) as client:
-        assert (await client.get("/mcp/demo"))[0] == 401
+    for shown in ({}, {"X_API_Key": "x" * 40}):
+        async with client_of(root, stack.port, **shown) as client:
+            assert (await client.get("/mcp/demo"))[0] == 401
 
 
 @pytest.mark.parametrize("tool", ["native", "boxed"])
