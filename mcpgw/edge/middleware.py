@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mcpgw.access.gate import API_KEY, AUTHORIZATION
+from mcpgw.access.principal import ANYBODY
 from mcpgw.edge.context import CONTEXT, PRINCIPAL, REQUEST_ID, SERVED, Served, is_local
 from mcpgw.edge.origin import ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS
 from mcpgw.edge.reply import Settled, json_response
@@ -164,11 +165,17 @@ def _refusal(status: int, code: int, text: str) -> web.Response:
     return json_response(dump_response(None, error), Settled(error, status))
 
 
+def _known_id(request: web.Request) -> str | None:
+    principal = request.get(PRINCIPAL)
+    return None if principal is None or principal == ANYBODY else principal.id
+
+
 def _log_access(request: web.Request, served: Served, status: int, seconds: float) -> None:
     known = (
         ("server", served.server),
         ("method", served.method),
         ("instance", served.instance),
+        ("principal", _known_id(request)),
     )
     request.app[CONTEXT].log_answer(
         request_id=request[REQUEST_ID],

@@ -178,6 +178,18 @@ async def test_a_state_is_of_no_use_to_somebody_else(running: Running, name: str
         assert answer.said == {"k0": ANSWERS["elicitation/create"]}
 
 
+async def test_the_log_says_who_it_was_but_no_key(
+    running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(TOOLS, auth=AUTH) as world, acting(world, **bearer(ALICE)) as alice:
+        await alice.modern("modern").call("echo", text="x")
+        await world.send("POST", "/mcp/modern", {}, {"X-API-Key": "canary" * 9})
+    logged = capsys.readouterr().out
+    assert "principal=key:alice" in logged
+    assert ALICE not in logged
+    assert "canary" not in logged
+
+
 async def test_no_key_reaches_a_server(running: Running) -> None:
     async with running(TOOLS, auth=AUTH) as world, acting(world, **bearer(ALICE)) as alice:
         said: Any = (await alice.modern("modern").call("params")).said
