@@ -230,6 +230,9 @@ def _no_busybox() -> str | None:
 
 
 def _no_python() -> str | None:
+    loaders = [path for path in _libraries(sys.executable) if "/ld-" in path]
+    if not all(path.startswith(("/lib", "/usr/lib")) for path in loaders):
+        return "this Python has a C library of its own, whose parts cannot be told"
     if Path(sys.executable).resolve().is_relative_to("/tmp"):
         return "this Python is below /tmp, where a container has a folder of its own"
     return _no_busybox()
