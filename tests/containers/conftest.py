@@ -23,9 +23,12 @@ QUICK = Timeouts(stop=Seconds(0.3), term=Seconds(0.3))
 class Box:
     """Runs scripts in containers of their own and gives what they say."""
 
-    def __init__(self, runtime: ContainerRuntime, config: Config) -> None:
+    def __init__(
+        self, runtime: ContainerRuntime, config: Config, engine: Engine | None = None
+    ) -> None:
         self.runtime = runtime
         self.config = config
+        self._engine = engine
 
     def spec(self, script: str, **keys: Any) -> ServerSpec:
         keys = {"name": "box", "image": BUSYBOX.tag, "timeouts": QUICK, **keys}
@@ -43,6 +46,10 @@ class Box:
 
     async def python(self, program: str, **keys: Any) -> tuple[str, Exit]:
         """Run a Python program to its end."""
+        if (why := PYTHON.obstacle()) is not None:
+            pytest.skip(why)
+        if self._engine is not None:
+            self._engine.load(PYTHON)
         return await self.run(
             program, image=PYTHON.tag, entrypoint=("/usr/local/bin/python3", "-I"), **keys
         )
@@ -52,10 +59,9 @@ class Box:
 async def opened_box(
     engine: Engine, folder: Path, host: str | None = None, **settings: Any
 ) -> AsyncIterator[Box]:
-    for image in (BUSYBOX, PYTHON):
-        if (why := image.obstacle()) is not None:
-            pytest.skip(why)
-        engine.load(image)
+    if (why := BUSYBOX.obstacle()) is not None:
+        pytest.skip(why)
+    engine.load(BUSYBOX)
     (folder / "workspaces").mkdir(exist_ok=True)
     config = Config(
         base_dir=folder,
@@ -64,7 +70,7 @@ async def opened_box(
         **settings,
     )
     async with open_containers(config, secrets.token_hex(4)) as runtime:
-        yield Box(runtime, config)
+        yield Box(runtime, config, engine)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.containers.conftest import Box, eventually, opened_box
 from tests.runtimes.conftest import Recorder
 from tests.testbed.engine import Engine
 from tests.testbed.gateway import Gateway, started_by
-from tests.testbed.images import BUSYBOX, PYTHON, Image
+from tests.testbed.images import BUSYBOX, Image
 
 pytestmark = pytest.mark.docker
 
@@ -160,4 +160,3 @@ async def test_what_a_start_left_behind_is_swept_when_the_engine_is_found_again(
         box.runtime.engine.suspect()
         await box.runtime.engine.facts()
         assert engine.containers(run=box.runtime.engine.run) == []
-    assert PYTHON.obstacle() is None

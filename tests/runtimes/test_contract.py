@@ -14,7 +14,7 @@ from mcpgw.units import MIB, Seconds
 from tests.runtimes.conftest import Recorder, Scene
 from tests.runtimes.worlds import WORLDS, World, open_world
 from tests.testbed.engine import Engine
-from tests.testbed.images import BUSYBOX, PYTHON
+from tests.testbed.images import BUSYBOX
 
 PATIENT = Timeouts(stop=Seconds(30), term=Seconds(30))
 """For stops that must not need their timeouts."""
@@ -37,10 +37,9 @@ async def world(
     engine: Engine | None = None
     if request.param.endswith("container"):
         engine = request.getfixturevalue("engine")
-        for image in (BUSYBOX, PYTHON):
-            if (why := image.obstacle()) is not None:
-                pytest.skip(why)
-            engine.load(image)
+        if (why := BUSYBOX.obstacle()) is not None:
+            pytest.skip(why)
+        engine.load(BUSYBOX)
     async with open_world(request.param, tmp_path, engine, scene.mark) as world:
         yield world
     if engine is not None and world.containers is not None:

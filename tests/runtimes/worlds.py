@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mcpgw.config.schema import Config, RuntimeKind, ServerSpec
 from mcpgw.runner.server import Door, open_runner
 from mcpgw.runtimes.base import Instance, Receiver, Runtime
@@ -31,6 +33,7 @@ class World:
     known: dict[str, ServerSpec]
     mark: str
     containers: ContainerRuntime | None = None
+    engine: Engine | None = None
 
     @property
     def contained(self) -> bool:
@@ -41,6 +44,10 @@ class World:
 
     def python(self, name: str, *args: str, **fields: Any) -> ServerSpec:
         folder = "/app/servers" if self.contained else str(SERVERS)
+        if self.engine is not None:
+            if (why := PYTHON.obstacle()) is not None:
+                pytest.skip(why)
+            self.engine.load(PYTHON)
         program = "/usr/local/bin/python3" if self.contained else sys.executable
         words = ("-I", "-S", f"{folder}/rt_{name}.py", *args)
         return self._spec(PYTHON.tag, program, words, **fields)
@@ -85,4 +92,4 @@ async def open_world(
                 open_runner(its_config, detached, Door(path, frozenset()), dict)
             )
             runtime = RunnerRuntime(path)
-        yield World(kind, runtime, known, mark, containers)
+        yield World(kind, runtime, known, mark, containers, engine)
