@@ -198,7 +198,7 @@ class OwnEngine(Engine):
                 for container in self.ask("GET", "/containers/json?all=1")[1]:
                     self.ask("DELETE", f"/containers/{container['Id']}?force=1&v=1")
             self.stop()
-        _end_leftovers(self._folder)
+        _end_leftovers(self._folder, self._data)
         for init in self._inits:
             init.communicate(timeout=_START)
 
@@ -255,7 +255,7 @@ def _make_bridge(name: str, address: str) -> None:
     subprocess.run(["ip", "link", "set", name, "up"], check=True, capture_output=True)
 
 
-def _end_leftovers(folder: Path) -> None:
+def _end_leftovers(folder: Path, data: Path) -> None:
     """End what a killed engine has left running, and unmount what it had mounted."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and _names(process, str(folder)):
@@ -263,7 +263,7 @@ def _end_leftovers(folder: Path) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
     mounts: Sequence[str] = Path("/proc/self/mounts").read_text().splitlines()
     for line in reversed(mounts):
-        if str(folder) in line:
+        if str(folder) in line or f"{data}/" in line or f" {data} " in line:
             subprocess.run(["umount", "-l", line.split()[1]], capture_output=True)
 
 
