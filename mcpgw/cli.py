@@ -222,30 +222,26 @@ def _examine(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 
     from mcpgw.config.load import load
     from mcpgw.doctor import findings
+    from mcpgw.doctor.client import read_header, read_url
     from mcpgw.doctor.local import local_findings
     from mcpgw.doctor.public import public_findings
     from mcpgw.observe import logs
 
     if "config" not in arguments and arguments.public is None:
         parser.error("doctor needs --config FILE, --public URL, or both")
-    headers = dict(_header(text, parser) for text in arguments.header)
+    try:
+        headers = dict(map(read_header, arguments.header))
+        url = None if arguments.public is None else read_url(arguments.public)
+    except ValueError as exc:
+        parser.error(f"doctor: {exc}")
     logs.configure("error", "console")
     found = []
     if "config" in arguments:
         found += asyncio.run(local_findings(load(arguments.config)))
-    if arguments.public is not None:
-        if not arguments.public.startswith(("http://", "https://")):
-            parser.error(f"--public {arguments.public}: that is no URL, such as https://…/mcp/demo")
-        found += asyncio.run(public_findings(arguments.public, headers))
+    if url is not None:
+        found += asyncio.run(public_findings(url, headers))
     _say(findings.as_json(found) if arguments.json else findings.as_lines(found))
     return FAILED if findings.has_problem(found) else OK
-
-
-def _header(text: str, parser: argparse.ArgumentParser) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        parser.error("--header: expected 'Name: value'")
-    return name.strip(), value.strip()
 
 
 def _serve_runner(

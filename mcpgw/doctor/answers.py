@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_INFO: Final = "io.modelcontextprotocol/serverInfo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,29 @@ class Answer:
         except ValueError:
             return None
         return found if isinstance(found, dict) and found.get("jsonrpc") == "2.0" else None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result in it, if it is one that MCP has."""
+        found = (self.message or {}).get("result")
+        return found if isinstance(found, dict) else None
+
+    @property
+    def complaint(self) -> str | None:
+        """What the error in it says, if it is one of JSON-RPC."""
+        error = (self.message or {}).get("error")
+        if error is None:
+            return None
+        return str(error.get("message", "an error")) if isinstance(error, dict) else str(error)
+
+    @property
+    def server(self) -> str:
+        """What the server calls itself."""
+        result = self.result or {}
+        meta = result.get("_meta")
+        told = meta.get(_INFO) if isinstance(meta, dict) else None
+        info = told or result.get("serverInfo")
+        return str(info.get("name", "a server")) if isinstance(info, dict) else "a server"
 
     @property
     def is_refusal(self) -> bool:
@@ -57,6 +82,8 @@ def explain(answer: Answer) -> Explanation:
         )
     if 300 <= answer.status < 400:
         return f"it redirects to {answer.headers.get('location', '?')}", "use that URL"
+    if answer.complaint is not None and answer.status not in (401, 404):
+        return f"it answers: {answer.complaint}", "look at the gateway's log"
     if answer.status == 403 and _is_cloudflare(answer):
         return (
             "Cloudflare turns the request away",

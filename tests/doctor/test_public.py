@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from mcpgw.doctor.answers import Answer, explain
+from mcpgw.doctor.client import read_url
 from mcpgw.doctor.findings import Finding, Level, as_json, as_lines, has_problem
 from mcpgw.doctor.public import public_findings
 from tests.testbed.gateway import Gateway
@@ -35,7 +36,7 @@ async def served(gateway: Callable[..., Gateway]) -> Gateway:
 
 async def look(url: str, **headers: str) -> dict[str, Finding]:
     async with asyncio.timeout(60):
-        return {finding.check: finding for finding in await public_findings(url, headers)}
+        return {finding.check: finding for finding in await public_findings(read_url(url), headers)}
 
 
 @asynccontextmanager
@@ -80,7 +81,7 @@ def proxy(served: Gateway, *, buffering: bool = False) -> Handler:
     return handle
 
 
-KEPT = {"content-type", "mcp-session-id", "mcp-protocol-version"}
+KEPT = {"content-type", "cache-control", "mcp-session-id", "mcp-protocol-version"}
 
 
 async def test_a_gateway_that_is_as_it_should_be(served: Gateway) -> None:
@@ -91,6 +92,7 @@ async def test_a_gateway_that_is_as_it_should_be(served: Gateway) -> None:
         "old clients": Level.OK,
         "strangers": Level.WARNING,
         "plain http": Level.SKIPPED,
+        "caching": Level.OK,
         "streaming": Level.OK,
         "cancelling": Level.OK,
         "other paths": Level.OK,
