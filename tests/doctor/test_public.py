@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import os
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +18,7 @@ from mcpgw.doctor.answers import Answer, explain
 from mcpgw.doctor.client import read_url
 from mcpgw.doctor.findings import Finding, Level, as_json, as_lines, has_problem
 from mcpgw.doctor.public import public_findings
+from tests.doctor.edges import Handler, edge
 from tests.testbed.gateway import Gateway
 
 CONFIG = """
@@ -25,8 +27,6 @@ tools:
   fresh: {cmd: mcpgw, args: [demo-server], mode: launcher}
 """
 CANARY = "secret-canary-of-a-key"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest.fixture
@@ -37,23 +37,6 @@ async def served(gateway: Callable[..., Gateway]) -> Gateway:
 async def look(url: str, **headers: str) -> dict[str, Finding]:
     async with asyncio.timeout(60):
         return {finding.check: finding for finding in await public_findings(read_url(url), headers)}
-
-
-@asynccontextmanager
-async def edge(
-    handler: Handler, context: ssl.SSLContext | None = None, *, deaf: bool = False
-) -> AsyncIterator[str]:
-    """Something in front, or in the place, of a gateway; `deaf` to clients that leave."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, handler_cancellation=not deaf, shutdown_timeout=0.2)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        port = runner.addresses[0][1]
-        yield f"{'https' if context else 'http'}://127.0.0.1:{port}/mcp/demo"
-    finally:
-        await runner.cleanup()
 
 
 def proxy(served: Gateway, *, buffering: bool = False) -> Handler:
@@ -246,13 +229,14 @@ def test_what_is_missing_is_asked_for(words: tuple[str, ...], complaint: str) ->
     assert complaint in text
 
 
-def run(*words: str) -> tuple[int, str]:
+def run(*words: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "mcpgw", "doctor", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=90,
+        env={**os.environ, **(env or {})},
     )
     return done.returncode, done.stdout
 
