@@ -29,6 +29,9 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 class Limits:
     """How long we wait: nothing here may hang, whatever is at the other end."""
 
+    early: Seconds = Seconds(5)
+    """When the first bytes of a stream have to be there."""
+
     answer: Seconds = Seconds(20)
     check: Seconds = Seconds(40)
     overall: Seconds = Seconds(150)

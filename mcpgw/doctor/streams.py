@@ -10,8 +10,8 @@ from mcpgw.doctor.client import Late, Outsider
 from mcpgw.doctor.findings import Finding, ok, problem, skipped, warning
 from mcpgw.units import Seconds
 
-_EARLY: Final = Seconds(5)
-"""When the first bytes of a stream have to be there."""
+_SLOW: Final = Seconds(15)
+"""How long the demo server's calls that we watch may take."""
 
 _CANCELLED: Final = Seconds(10)
 _DEMO: Final = "mcpgw-demo"
@@ -37,7 +37,8 @@ async def _first_bytes(client: Outsider) -> Finding:
     check = "streaming"
     begun = time.monotonic()
     params = {"notifications": {"toolsListChanged": True}}
-    async with asyncio.timeout(_EARLY), client.open("subscriptions/listen", params) as response:
+    early = asyncio.timeout(client.limits.early)
+    async with early, client.open("subscriptions/listen", params) as response:
         if response.content_type != "text/event-stream":
             return skipped(check, "the server has nothing to stream; try the demo tool")
         if not await response.content.readany():
@@ -51,7 +52,7 @@ async def _spread(client: Outsider) -> Finding:
     params = {"name": "slow", "arguments": {"seconds": 2, "steps": 4}, "_meta": _TOKEN}
     times: list[float] = []
     async with client.open("tools/call", params) as response:
-        async with asyncio.timeout(_EARLY + 10):
+        async with asyncio.timeout(_SLOW):
             while data := await response.content.readany():
                 times += [time.monotonic()] * data.count(b"data:")
         if len(times) < 2 or times[-1] - times[0] < 1:
@@ -87,7 +88,7 @@ async def cancelling(client: Outsider) -> Finding:
     params = {"name": "slow", "arguments": {"seconds": 60, "steps": 600}, "_meta": _TOKEN}
     try:
         async with client.open("tools/call", params) as response:
-            async with asyncio.timeout(_EARLY + 10):
+            async with asyncio.timeout(_SLOW):
                 await response.content.readany()
     except aiohttp.ClientError:
         return problem(check, *_LOST)

@@ -17,7 +17,7 @@ from mcpgw.units import Seconds
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-HASTY = Limits(answer=Seconds(1), check=Seconds(3), overall=Seconds(8))
+HASTY = Limits(early=Seconds(0.5), answer=Seconds(1), check=Seconds(3), overall=Seconds(8))
 """For edges that keep silent."""
 
 

@@ -108,6 +108,19 @@ async def test_a_check_has_its_own_bound_whatever_each_answer_may_take() -> None
     assert found["caching"].level is Level.OK
 
 
+async def test_all_checks_together_have_a_bound_whatever_each_may_take() -> None:
+    async def silent(request: web.Request) -> web.StreamResponse:
+        if b"server/discover" in await request.read():
+            return rpc(result=WELL)
+        await asyncio.Event().wait()
+        return web.Response()
+
+    limits = Limits(answer=Seconds(60), check=Seconds(60), overall=Seconds(0.2))
+    async with edge(silent) as url, asyncio.timeout(5):
+        found = [f.level for f in await public_findings(read_url(url), {}, limits)]
+    assert found == [Level.OK, Level.OK, Level.PROBLEM, *[Level.SKIPPED] * 6]
+
+
 async def test_whoever_answers_strangers_from_afar_is_a_problem() -> None:
     async with edge(always(rpc(result=WELL))) as url, far_away(url, FAR.replace("s:", ":")) as far:
         assert (await strangers(far)).level is Level.PROBLEM
@@ -124,6 +137,21 @@ async def test_a_door_for_old_clients_left_open_is_found() -> None:
 
     async with edge(handle) as url, far_away(url, FAR.replace("s:", ":")) as far:
         assert (await strangers(far)).level is Level.PROBLEM
+
+
+async def test_a_session_that_a_stranger_got_is_ended() -> None:
+    ended: list[str | None] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.method == "DELETE":
+            ended.append(request.headers.get("Mcp-Session-Id"))
+        response = rpc(result=WELL)
+        response.headers["Mcp-Session-Id"] = "s"
+        return response
+
+    async with edge(handle) as url, far_away(url, FAR.replace("s:", ":")) as far:
+        assert (await strangers(far)).level is Level.PROBLEM
+    assert ended == ["s"]
 
 
 async def test_an_edge_that_breaks_for_strangers_has_not_let_them_in() -> None:
@@ -188,6 +216,7 @@ async def test_a_public_url_without_tls_is_a_problem_by_itself() -> None:
         ({"Cache-Control": "max-age=0"}, Level.WARNING),
         ({"Cache-Control": "public, max-age=60"}, Level.PROBLEM),
         ({"Cache-Control": "max-age=60"}, Level.PROBLEM),
+        ({"Cache-Control": "public"}, Level.PROBLEM),
         ({"Cache-Control": "no-store", "CF-Cache-Status": "HIT"}, Level.PROBLEM),
         ({"Cache-Control": "no-store", "X-Cache": "Hit from x"}, Level.PROBLEM),
         ({"Cache-Control": "no-store", "Age": "7"}, Level.PROBLEM),

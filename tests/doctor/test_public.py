@@ -92,6 +92,7 @@ async def test_a_proxy_that_buffers_is_found(served: Gateway) -> None:
         found = await look(url)
     assert found["streaming"].level is Level.PROBLEM
     assert "held back" in found["streaming"].text
+    assert found["cancelling"].level is Level.SKIPPED
 
 
 async def test_a_proxy_that_does_not_hear_its_client_leave_is_found(served: Gateway) -> None:
@@ -149,6 +150,18 @@ async def test_a_proxy_that_loses_the_session_is_found(served: Gateway) -> None:
     async with edge(lossy) as url:
         found = await look(url)
     assert "session id is lost" in found["old clients"].text
+
+
+async def test_a_proxy_that_takes_no_delete_is_found(served: Gateway) -> None:
+    honest = proxy(served)
+
+    async def strict(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=405) if request.method == "DELETE" else await honest(request)
+
+    async with edge(strict) as url:
+        found = await look(url)
+    assert found["old clients"].level is Level.WARNING
+    assert "DELETE is answered 405" in found["old clients"].text
 
 
 @pytest.mark.parametrize(

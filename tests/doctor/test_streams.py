@@ -37,7 +37,7 @@ def listening(*, early: bool = True, ends: bool = False, compressed: bool = Fals
 
 
 async def look(handler: Handler) -> Finding:
-    async with edge(handler) as url, far_away(url, url) as client, asyncio.timeout(10):
+    async with edge(handler) as url, far_away(url, url) as client, asyncio.timeout(4):
         return await streaming(client)
 
 
@@ -51,6 +51,18 @@ async def test_an_edge_that_waits_for_the_end_of_a_stream_is_found() -> None:
     found = await look(listening(early=False))
     assert found.level is Level.PROBLEM
     assert "held back" in found.text
+
+
+async def test_an_edge_that_passes_headers_but_no_events_is_found() -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if b"server/discover" in await request.read():
+            return rpc(result=OTHER)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await asyncio.Event().wait()
+        return response
+
+    assert "held back" in (await look(handle)).text
 
 
 async def test_a_stream_that_ends_at_once_is_found() -> None:
