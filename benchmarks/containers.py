@@ -257,7 +257,7 @@ async def _remote(folder: Path, engine: Engine) -> AsyncIterator[Echo]:
     )
     path = Path("/tmp", f"mcpgw-bench-{secrets.token_hex(4)}.sock")
     ear = _Ear()
-    async with open_containers(config, secrets.token_hex(4), prepare=False) as containers:
+    async with open_containers(config, secrets.token_hex(4), only_look=True) as containers:
         runtimes = {RuntimeKind.NATIVE: NativeRuntime(config), RuntimeKind.CONTAINER: containers}
         async with (
             open_runner(config, runtimes, Door(path, frozenset()), dict),  # type: ignore[arg-type]

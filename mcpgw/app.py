@@ -5,15 +5,14 @@ import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 
 from mcpgw import __version__, aio
 from mcpgw.access.gate import open_gate
-from mcpgw.config.schema import Config, RuntimeKind
+from mcpgw.config.schema import Config, Runner, RuntimeKind
 from mcpgw.edge.app import LAST_WORDS, Listener, build_app, listening
 from mcpgw.edge.context import Context, QuietReplies
 from mcpgw.edge.origin import policy_for
@@ -39,8 +38,10 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
     end, instances stop.
 
     Raises:
+        ConfigError: A key cannot be read.
         OSError: The address cannot be bound.
     """
+    gate = open_gate(config, os.environ)  # before anything starts: a key may be missing
     async with (
         open_runtimes(config) as runtimes,
         open_fleet(config, runtimes) as fleet,
@@ -57,7 +58,7 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
             sessions,
             tasks,
             policy_for(config),
-            open_gate(config, os.environ),
+            gate,
             QuietReplies(config.keep_alive),
             Replays(config.limits, config.resume_window),
         )
@@ -74,24 +75,28 @@ async def serve(config: Config, stop: asyncio.Event, ready: Ready | None = None)
 @asynccontextmanager
 async def open_runtimes(config: Config) -> AsyncIterator[Mapping[RuntimeKind, Runtime]]:
     """What makes the instances, for the length of the block, and leaves nothing of them."""
-    runtimes: dict[RuntimeKind, Runtime] = {RuntimeKind.NATIVE: NativeRuntime(config)}
-    if config.runner is not None:
-        remote = runtimes[RuntimeKind.CONTAINER] = RunnerRuntime(config.runner.socket)
-        if isinstance(config.runner.native, Path):
-            runtimes[RuntimeKind.NATIVE] = RunnerRuntime(config.runner.native)
-        elif config.runner.native:
-            runtimes[RuntimeKind.NATIVE] = remote
-        async with open_guard():
-            yield runtimes
-        return
-    if all(spec.runtime is RuntimeKind.NATIVE for spec in config.tools.values()):
-        async with open_guard():
-            yield runtimes
-        return
+    contained = any(spec.runtime is RuntimeKind.CONTAINER for spec in config.tools.values())
+    has_engine = contained and config.runner is None
     run = new_run()
-    async with open_guard(reaping(config, run)), open_containers(config, run) as containers:
-        runtimes[RuntimeKind.CONTAINER] = containers
+    async with (
+        open_guard(*([reaping(config, run)] if has_engine else [])),
+        AsyncExitStack() as stack,
+    ):
+        runtimes: dict[RuntimeKind, Runtime] = {RuntimeKind.NATIVE: NativeRuntime(config)}
+        if config.runner is not None:
+            runtimes |= _at_runners(config.runner)
+        elif has_engine:
+            opening = open_containers(config, run)
+            runtimes[RuntimeKind.CONTAINER] = await stack.enter_async_context(opening)
         yield runtimes
+
+
+def _at_runners(settings: Runner) -> dict[RuntimeKind, Runtime]:
+    """What other processes make."""
+    runtimes: dict[RuntimeKind, Runtime] = {RuntimeKind.CONTAINER: RunnerRuntime(settings.socket)}
+    if settings.native:
+        runtimes[RuntimeKind.NATIVE] = RunnerRuntime(settings.native_socket)
+    return runtimes
 
 
 def _announce(config: Config, listener: Listener) -> None:

@@ -331,7 +331,7 @@ def _program(config: "Config", spec: "ServerSpec") -> str:
     try:
         command = find_command(spec, **roots, own=os.environ)
     except StartFailed:
-        return spec.cmd or "?" if config.runner is not None else "?"
+        return spec.cmd or "?"
     return "this program" if spec.cmd == SELF else command[0]
 
 

@@ -5,7 +5,8 @@ host namespaces or folders of this machine outside the workspace.
 """
 
 import re
-from pathlib import PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -42,6 +43,12 @@ def _target(value: str) -> str:
     if any(path.is_relative_to(guarded) for guarded in _GUARDED):
         raise ValueError("nothing may be mounted there")
     return str(path)
+
+
+def _targets(folders: Mapping[str, Bytes]) -> Mapping[str, Bytes]:
+    for path in folders:
+        _target(path)
+    return folders
 
 
 def _network(value: str) -> str:
@@ -121,9 +128,14 @@ class ContainerKeys(Frozen):
     image: str | None = None
     """The image of a container tool, best with a version or a digest."""
 
-    entrypoint: Annotated[tuple[str, ...], BeforeValidator(_words)] | None = Field(
-        None, json_schema_extra={"type": ["string", "array", "null"]}
-    )
+    entrypoint: (
+        Annotated[
+            tuple[str, ...],
+            BeforeValidator(_words),
+            WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+        ]
+        | None
+    ) = None
     """The program in the image; null is what the image says. `args` come behind it; without
     `args` those of the image do."""
 
@@ -153,7 +165,7 @@ class ContainerKeys(Frozen):
     read_only: bool = True
     """Whether nothing but its workspace, its mounts and `tmpfs` can be written to."""
 
-    tmpfs: ByName[Size] = Field(default_factory=_tmpfs)
+    tmpfs: Annotated[ByName[Size], AfterValidator(_targets)] = Field(default_factory=_tmpfs)
     """Folders in memory, with their sizes."""
 
     tmpfs_exec: bool = False
@@ -191,6 +203,11 @@ class Runner(Frozen):
     native: bool | Filename = True
     """Whether it runs the native tools as well, or the socket of another runner that does.
     Where a runner is, its programs and its environment count."""
+
+    @property
+    def native_socket(self) -> Path:
+        """Where the runner of the native tools listens, if one has them."""
+        return self.native if isinstance(self.native, Path) else self.socket
 
 
 class EngineKeys(Frozen):

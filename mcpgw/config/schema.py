@@ -18,6 +18,7 @@ from mcpgw.config.units import format_duration
 from mcpgw.config.values import ByName, Count, Deadline, Duration, Filename, Frozen, Size
 from mcpgw.units import MIB, Bytes, Seconds
 
+# Sections of other modules that are part of the file: the JSON Schema finds them here.
 __all__ = ["ApiKey", "Mount", "Runner", "Tls"]
 
 SERVER_NAME = r"^[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?$"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from mcpgw.config.schema import Config, RuntimeKind, ServerSpec
@@ -23,7 +24,9 @@ async def local_findings(config: Config) -> list[Finding]:
     """Look at everything that the configuration names, and start nothing."""
     findings = list(_tools(config))
     if config.runner is not None:
-        findings += [await _runner(config)]
+        findings.append(await _runner("runner", config.runner.socket, config))
+        if isinstance(native := config.runner.native, Path):
+            findings.append(await _runner("native runner", native, config))
         findings.append(skipped("engine", "the runner has it; ask there: mcpgw doctor --config …"))
     elif _contained(config):
         findings += [finding async for finding in _engine(config)]
@@ -43,27 +46,23 @@ def _tools(config: Config) -> Iterator[Finding]:
         yield from found or [ok(check, f"{spec.runtime}, {spec.mode}")]
 
 
-async def _runner(config: Config) -> Finding:
-    assert config.runner is not None
-    path = config.runner.socket
+async def _runner(check: str, path: Path, config: Config) -> Finding:
     try:
-        status = await asyncio.to_thread(_ask_runner, config)
+        status = await asyncio.to_thread(_ask_runner, path)
     except GatewayError as exc:
-        return problem("runner", str(exc), f"start it: mcpgw runner --config … --socket {path}")
+        return problem(check, str(exc), f"start it: mcpgw runner --config … --socket {path}")
     except (OSError, ValueError):
         return problem(
-            "runner", f"{path} does not answer us", "start it with --allow-uid and our user id"
+            check, f"{path} does not answer us", "start it with --allow-uid and our user id"
         )
-    missing = [name for name in config.tools if name not in status["tools"]]
-    if missing and config.runner.native is True:
+    if missing := [name for name in config.tools if name not in status["tools"]]:
         names = ", ".join(missing)
-        return problem("runner", f"it does not know {names}", "give both the same configuration")
-    return ok("runner", f"version {status['version']}, engine {status['engine']}")
+        return problem(check, f"it does not know {names}", "give both the same configuration")
+    return ok(check, f"version {status['version']}, engine {status['engine']}")
 
 
-def _ask_runner(config: Config) -> dict[str, Any]:
-    assert config.runner is not None
-    with connect(config.runner.socket) as sock:
+def _ask_runner(path: Path) -> dict[str, Any]:
+    with connect(path) as sock:
         sock.settimeout(_ANSWER)
         sock.send(b'{"status": true}')
         status: dict[str, Any] = json.loads(sock.recv(LONGEST))["status"]
@@ -71,10 +70,10 @@ def _ask_runner(config: Config) -> dict[str, Any]:
 
 
 async def _engine(config: Config) -> AsyncIterator[Finding]:
-    async with open_containers(config, new_run(), prepare=False) as runtime:
+    async with open_containers(config, new_run(), only_look=True) as runtime:
         url = runtime.engine.address.url
         try:
-            facts = await runtime.engine.facts(sweep=False)
+            facts = await runtime.engine.facts()
         except GatewayError as exc:
             yield problem("engine", str(exc), "start it, or set docker_host")
             return

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from mcpgw.config.schema import ServerSpec
 from mcpgw.errors import InstanceExited
 from mcpgw.runtimes.base import Exit, Receiver
 from mcpgw.runtimes.stderr import StderrLog
@@ -28,6 +29,9 @@ class Waits:
     """For the answers to what a server that closed its stdin had read."""
 
 
+_USUAL_WAITS: Final = Waits()
+
+
 class StreamedInstance:
     """A running instance; see `mcpgw.runtimes.base.Instance`.
 
@@ -36,9 +40,9 @@ class StreamedInstance:
     """
 
     def __init__(
-        self, receiver: Receiver, *, server: str, label: str, stderr_rate: int, waits: Waits
+        self, spec: ServerSpec, receiver: Receiver, label: str, waits: Waits = _USUAL_WAITS
     ) -> None:
-        self.server: Final = server
+        self.server: Final = spec.name
         """The name of the tool it runs for."""
         self._label = label
         self._receiver = receiver
@@ -47,7 +51,7 @@ class StreamedInstance:
         self._stdin_broke = False
         self._begun = False
         self._report: asyncio.TimerHandle | None = None
-        self._log = StderrLog(server=server, instance=label, rate=stderr_rate)
+        self._log = StderrLog(server=spec.name, instance=label, rate=spec.limits.stderr_rate)
         self.exited: Final = asyncio.Event()
         """Set once it is known how the server ended."""
         self.reported: Final = asyncio.Event()

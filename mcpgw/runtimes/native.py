@@ -52,9 +52,7 @@ class NativeRuntime:
         label = f"{spec.name}#{self._started[spec.name]}"
         with self._reaping:
             spawned = spawn(self._program(spec, label))
-            process = DetachedProcess(
-                spawned, server=spec.name, label=label, timeouts=spec.timeouts
-            )
+            process = DetachedProcess(spawned, spec, label)
             try:
                 yield process
             finally:
@@ -62,13 +60,7 @@ class NativeRuntime:
 
     def _spawn(self, spec: ServerSpec, label: str, receiver: Receiver) -> NativeInstance:
         spawned = spawn(self._program(spec, label))
-        instance = NativeInstance(
-            spawned,
-            receiver,
-            server=spec.name,
-            label=label,
-            stderr_rate=spec.limits.stderr_rate,
-        )
+        instance = NativeInstance(spawned, spec, receiver, label)
         _log.debug("instance.started", server=spec.name, instance=label, pid=instance.pid)
         return instance
 

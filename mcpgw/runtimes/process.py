@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from mcpgw.config.schema import Timeouts
+from mcpgw.config.schema import ServerSpec
 from mcpgw.runtimes import orphans
 from mcpgw.runtimes.base import Receiver
 from mcpgw.runtimes.detached import Carrier, End
 from mcpgw.runtimes.exits import ExitWatch, describe
-from mcpgw.runtimes.instance import StreamedInstance, Waits
+from mcpgw.runtimes.instance import StreamedInstance
 from mcpgw.runtimes.spawn import Spawned
 from mcpgw.runtimes.stopping import stop
 from mcpgw.runtimes.streams import PipeStreams
@@ -51,18 +51,8 @@ class _Process:
 class NativeInstance(StreamedInstance):
     """A running process; see `mcpgw.runtimes.base.Instance`. It takes over what was spawned."""
 
-    def __init__(
-        self,
-        spawned: Spawned,
-        receiver: Receiver,
-        *,
-        server: str,
-        label: str,
-        stderr_rate: int,
-    ) -> None:
-        super().__init__(
-            receiver, server=server, label=label, stderr_rate=stderr_rate, waits=Waits()
-        )
+    def __init__(self, spawned: Spawned, spec: ServerSpec, receiver: Receiver, label: str) -> None:
+        super().__init__(spec, receiver, label)
         self._process = _Process(spawned, self._process_ended)
         self.pid: Final = self._process.pid
         """The id of the process, which is that of its group and session too."""
@@ -94,12 +84,12 @@ class DetachedProcess:
 
     carrier: Final = Carrier.PIPES
 
-    def __init__(self, spawned: Spawned, *, server: str, label: str, timeouts: Timeouts) -> None:
+    def __init__(self, spawned: Spawned, spec: ServerSpec, label: str) -> None:
         self._end: End | None = None
         self._fds = [spawned.stdin, spawned.stdout, spawned.stderr]
-        self._timeouts = timeouts
+        self._timeouts = spec.timeouts
         self._stopped = False
-        self.server: Final = server
+        self.server: Final = spec.name
         """The name of the tool it runs for."""
         self.label: Final = label
         """Its name in this process's log."""

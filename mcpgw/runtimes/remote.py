@@ -49,7 +49,7 @@ class RunnerRuntime:
         self._started[spec.name] += 1
         label = f"{spec.name}#{self._started[spec.name]}"
         instance = RemoteInstance(spec, receiver, label)
-        channel = Channel(self._connect(), instance.hear, instance.runner_lost)
+        channel = Channel(connect(self._path), instance.hear, instance.runner_lost)
         try:
             await instance.open(channel, self._path)
             try:
@@ -59,9 +59,6 @@ class RunnerRuntime:
         finally:
             channel.close()
             instance.drop()
-
-    def _connect(self) -> socket.socket:
-        return connect(self._path)
 
 
 def connect(path: Path) -> socket.socket:
@@ -91,13 +88,7 @@ class RemoteInstance(StreamedInstance):
     """See `mcpgw.runtimes.base.Instance`."""
 
     def __init__(self, spec: ServerSpec, receiver: Receiver, label: str) -> None:
-        super().__init__(
-            receiver,
-            server=spec.name,
-            label=label,
-            stderr_rate=spec.limits.stderr_rate,
-            waits=_WAITS,
-        )
+        super().__init__(spec, receiver, label, _WAITS)
         self._spec = spec
         self._fds: list[int] = []
         self._answered: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()

@@ -34,6 +34,9 @@ def test_the_json_schema_is_one(schema: dict[str, Any]) -> None:
 def test_the_json_schema_accepts_what_the_loader_accepts(schema: dict[str, Any]) -> None:
     jsonschema.validate(yaml.safe_load(SEED), schema)
     jsonschema.validate({"tools": {"a": {"cmd": "x", "timeouts": {"call": "1m30s"}}}}, schema)
+    for words in ("sh", ["sh", "-c"], None):
+        box = {"runtime": "container", "image": "i", "entrypoint": words, "user": 1000}
+        jsonschema.validate({"tools": {"a": box}}, schema)
     jsonschema.validate({"tools": {}, "limits": {"body": "4 MiB"}, "keep_alive": 15}, schema)
 
 

@@ -123,6 +123,8 @@ def test_a_folder_of_a_volume_is_never_the_whole_volume() -> None:
         ("mounts: [{path: /etc, target: /x}]", "expected a folder below another"),
         ("mounts: [{volume: /etc, target: /x}]", "expected a name of letters"),
         ("mounts: [{path: a, volume: b, target: /x}]", 'needs either "path"'),
+        ("tmpfs: {scratch: 1MiB}", "expected a path inside the container"),
+        ("tmpfs: {/proc/x: 1MiB}", "nothing may be mounted there"),
         ("mounts: [{target: /x}]", 'needs either "path"'),
         ("mounts: [{path: a, target: /proc/1}]", "nothing may be mounted there"),
         ("mounts: [{path: a, target: /}]", "expected a path inside the container"),

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from mcpgw.config.schema import Config
 from mcpgw.errors import EngineUnavailable, ImageUnavailable, InstanceExited, StartFailed
@@ -48,6 +49,25 @@ async def test_an_engine_at_tcp_that_is_not_there_is_named(tmp_path: Path) -> No
     assert "tcp://127.0.0.1:1 is not running" in str(failure)
 
 
+async def test_what_is_no_engine_is_named(engine: Engine, tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"hello": "world"})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        address = "tcp://{}:{}".format(*runner.addresses[0])
+        async with opened_box(engine, tmp_path, host=address) as box:
+            failure = await refused(box)
+    finally:
+        await runner.cleanup()
+    assert isinstance(failure, EngineUnavailable)
+    assert f"{address} does not answer as a container engine does" in str(failure)
+
+
 async def test_an_image_that_must_not_be_pulled_is_asked_for(box: Box) -> None:
     failure = await refused(box, image="no/such:1", pull="never")
     assert isinstance(failure, ImageUnavailable)
@@ -55,7 +75,7 @@ async def test_an_image_that_must_not_be_pulled_is_asked_for(box: Box) -> None:
 
 
 async def test_a_pull_that_fails_says_why_and_is_not_repeated_at_once(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: Box,
 ) -> None:
     image = "127.0.0.1:1/no/such:1"
     first = await refused(box, image=image)
@@ -185,7 +205,7 @@ async def test_an_engine_that_is_killed_is_told_apart_from_a_server_that_exits(
 
 
 async def test_an_engine_that_hangs_is_given_up_in_time_and_found_again(
-    own_box: Box, private_engine: OwnEngine, monkeypatch: pytest.MonkeyPatch
+    own_box: Box, private_engine: OwnEngine
 ) -> None:
     box = own_box
     assert (await box.run("echo one"))[0] == "one\n"

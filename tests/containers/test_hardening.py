@@ -9,7 +9,6 @@ import pytest
 from mcpgw.config.containers import Mount
 from mcpgw.units import MIB, Bytes
 from tests.containers.conftest import Box
-from tests.runtimes.conftest import Recorder
 from tests.testbed.engine import Engine
 
 pytestmark = pytest.mark.docker
@@ -23,10 +22,9 @@ async def test_it_has_no_capability_and_can_get_none(box: Box) -> None:
 
 
 async def test_it_is_nobody_in_particular(box: Box) -> None:
-    said, _ = await box.run("id; kill -0 1 || echo cannot")
-    uid = 65534 if os.getuid() == 0 else os.getuid()
-    assert f"uid={uid} gid=" in said
-    assert "groups=" not in said or "groups=65534" in said or str(os.getgid()) in said
+    said, _ = await box.run("id -u; id -g")
+    ours = (65534, 65534) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    assert tuple(map(int, said.split())) == ours
 
 
 async def test_it_can_write_to_its_workspace_and_tmp_and_nowhere_else(box: Box) -> None:
@@ -91,13 +89,11 @@ async def test_a_memory_hog_is_killed_and_the_reason_is_told(box: Box) -> None:
     assert exit.reason == "ran out of memory (memory: 48MiB)"
 
 
-async def test_it_gets_no_more_than_its_share_of_a_processor(box: Box, engine: Engine) -> None:
-    receiver = Recorder()
-    spec = box.spec("echo up; cat", cpus=0.5)
-    async with box.runtime.start(spec, receiver):
-        await receiver.received(b"up")
-        [found] = engine.containers(run=box.runtime.engine.run)
-        assert engine.inspect(found["Id"])["HostConfig"]["NanoCpus"] == 500_000_000
+async def test_it_gets_no_more_than_its_share_of_a_processor(box: Box) -> None:
+    """By what the kernel was told; both versions of control groups have their own file."""
+    limits = "/sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+    said, _ = await box.run(f"cat {limits} 2>/dev/null", cpus=0.5)
+    assert said.split()[0] == "50000"
 
 
 async def test_its_environment_is_its_own(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +114,11 @@ async def test_its_workspace_is_all_it_sees_of_this_machine(box: Box) -> None:
     (root / "other").mkdir()
     (root / "other" / "secret").write_text("not yours")
     said, _ = await box.run(
-        "echo mine > /workspaces/note; ls -a /workspaces; cat /workspaces/../other/secret 2>&1;"
-        "grep workspaces /proc/mounts"
+        "echo mine > /workspaces/note; ls -a /workspaces; cat /workspaces/../other/secret 2>&1"
     )
     assert "not yours" not in said
     assert (root / "box" / "note").read_text() == "mine\n"
     assert stat.S_IMODE((root / "box").stat().st_mode) == 0o700
-    assert "nosuid" in said or " rw" in said
 
 
 async def test_a_link_made_inside_is_no_way_to_the_host(box: Box) -> None:

@@ -16,7 +16,7 @@ from mcpgw.runtimes.containers.runtime import open_containers
 from tests.containers.conftest import Box, eventually, opened_box
 from tests.runtimes.conftest import Recorder
 from tests.testbed.engine import Engine
-from tests.testbed.gateway import Gateway, started_by
+from tests.testbed.gateway import Gateway, running_gateway
 from tests.testbed.images import BUSYBOX, Image
 
 pytestmark = pytest.mark.docker
@@ -54,42 +54,59 @@ async def test_a_gateway_that_stops_removes_even_what_does_not_obey(
     assert engine.containers(installation=installation_of(config)) == []
 
 
-@pytest.mark.parametrize("with_guard", [True, False])
-async def test_a_gateway_that_is_killed_leaves_nothing_for_long(
-    engine: Engine, image: Callable[[Image], str], tmp_path: Path, *, with_guard: bool
+def killed(engine: Engine, config: str, *, with_guard: bool) -> None:
+    """Run a gateway until a container runs, and kill it; the guard first, if it is to go too."""
+    with pytest.raises(AssertionError), running_gateway(config) as running:
+        running.wait_for(lambda entry: entry.get("event") == "engine.found")
+        until = time.monotonic() + 10
+        while "running" not in _states(engine, config):
+            assert time.monotonic() < until
+        if not with_guard:
+            for pid in _children(running.process.pid):
+                os.kill(pid, signal.SIGKILL)
+        running.process.kill()
+        running.process.wait()
+
+
+def _states(engine: Engine, config: str) -> list[str]:
+    found = engine.containers(installation=installation_of(config))
+    return [container["State"] for container in found]
+
+
+async def test_the_guard_of_a_killed_gateway_removes_even_what_does_not_obey(
+    engine: Engine, image: Callable[[Image], str]
 ) -> None:
-    """The guard removes its containers; if that is killed too, the next start does."""
-    from tests.testbed.gateway import running_gateway
-
     config = config_of(engine, deaf(image))
-    installation = installation_of(config)
+    await asyncio.to_thread(killed, engine, config, with_guard=True)
+    await eventually(lambda: _states(engine, config) == [], within=5)
 
-    def killed() -> None:
-        with pytest.raises(AssertionError), running_gateway(config) as running:
-            running.wait_for(lambda e: e.get("event") == "engine.found")
-            until = time.monotonic() + 10
-            while not engine.containers(installation=installation):
-                assert time.monotonic() < until
-            if not with_guard:
-                for line in started_by(running.process.pid):
-                    os.kill(int(line.partition(":")[0]), signal.SIGKILL)
-                for pid in _guards_of(running.process.pid):
-                    os.kill(pid, signal.SIGKILL)
-            running.process.kill()
-            running.process.wait()
 
-    await asyncio.to_thread(killed)
-    if with_guard:
-        await eventually(lambda: engine.containers(installation=installation) == [], within=5)
-        return
-    assert len(engine.containers(installation=installation)) == 1
-    settings = Config(docker_host=engine.host, installation=installation)
+async def test_what_obeys_ends_with_its_gateway_even_without_a_guard(
+    engine: Engine, image: Callable[[Image], str]
+) -> None:
+    config = config_of(engine, f"image: {json.dumps(image(BUSYBOX))}, timeouts: {{probe: 60s}}")
+    await asyncio.to_thread(killed, engine, config, with_guard=False)
+    await eventually(lambda: _states(engine, config) in ([], ["exited"]), within=5)
+    await swept_at_the_next_start(engine, config)
+
+
+async def test_what_does_not_obey_goes_at_the_next_start_at_the_latest(
+    engine: Engine, image: Callable[[Image], str]
+) -> None:
+    config = config_of(engine, deaf(image))
+    await asyncio.to_thread(killed, engine, config, with_guard=False)
+    assert _states(engine, config) == ["running"]
+    await swept_at_the_next_start(engine, config)
+
+
+async def swept_at_the_next_start(engine: Engine, config: str) -> None:
+    settings = Config(docker_host=engine.host, installation=installation_of(config))
     async with open_containers(settings, "other") as runtime:
         await runtime.engine.facts()
-        assert engine.containers(installation=installation) == []
+        assert _states(engine, config) == []
 
 
-def _guards_of(pid: int) -> list[int]:
+def _children(pid: int) -> list[int]:
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
@@ -100,16 +117,6 @@ def _guards_of(pid: int) -> list[int]:
             if parent == pid:
                 found.append(int(process.name))
     return found
-
-
-async def test_a_server_that_obeys_ends_by_itself_with_its_gateway(
-    box: Box, engine: Engine
-) -> None:
-    receiver = Recorder()
-    async with box.runtime.start(box.spec("echo up; exec cat"), receiver) as instance:
-        await receiver.received(b"up")
-        instance.close_stdin()  # type: ignore[attr-defined]  # what the end of a process does
-        assert (await receiver.ended(within=5)).code == 0
 
 
 async def test_two_gateways_on_one_engine_leave_each_other_alone(

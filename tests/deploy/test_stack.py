@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from tests.deploy.edge import KEY, Client, client_of, events, free_port, leave
 from tests.testbed import find, why_not
 from tests.testbed.engine import Engine
-from tests.testbed.images import BUSYBOX, CADDY, PYTHON, Image
+from tests.testbed.images import BUSYBOX, CADDY, PYTHON
 
 pytestmark = [pytest.mark.docker, pytest.mark.long]
 
@@ -232,7 +232,3 @@ async def _answers(client: Client, tool: str) -> bool:
             return answer.status == 200 and '"result"' in await answer.text()
     except OSError:
         return False
-
-
-def test_the_image_fixture_is_the_engines(image: Callable[[Image], str]) -> None:
-    assert image(BUSYBOX) == BUSYBOX.tag

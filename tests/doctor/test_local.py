@@ -66,6 +66,9 @@ async def test_a_runner_is_asked(tmp_path: Path) -> None:
         assert found["runner"].level is Level.OK
         other = await look(tmp_path, {**tools, "more": {"cmd": "sh"}}, runner=setting)
         assert "it does not know more" in other["runner"].text
+        both = {**setting, "native": str(tmp_path / "none.sock")}
+        apart = await look(tmp_path, tools, runner=both)
+        assert (apart["runner"].level, apart["native runner"].level) == (Level.OK, Level.PROBLEM)
     found = await look(tmp_path, tools, runner=setting)
     assert found["runner"].level is Level.PROBLEM
     assert "is not running" in found["runner"].text

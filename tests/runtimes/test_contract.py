@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -272,9 +273,11 @@ async def test_many_instances_at_once(world: World) -> None:
             group.create_task(use(Recorder()))
 
 
-async def _cancelled_once(happened: asyncio.Event, use: object) -> None:
+async def _cancelled_once(
+    happened: asyncio.Event, use: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        task = group.create_task(use())  # type: ignore[operator]
+        task = group.create_task(use())
         await happened.wait()
         await asyncio.sleep(0)
         task.cancel()

@@ -1,7 +1,7 @@
 """One container, from its creation to its removal."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from mcpgw.units import Seconds
 _END: Final = Seconds(1.5)
 """How long a container whose streams have ended may take to be over."""
 
+_KILL: Final = Seconds(5)
 _REMOVE: Final = Seconds(5)
 _FIRST_SIGNAL: Final = 128
 _LAST_SIGNAL: Final = 192
@@ -85,6 +86,23 @@ class Container:
         except (DockerError, EngineUnavailable):
             pass
         return True
+
+    async def stop(self, label: str, ended_within: Callable[[Seconds], Awaitable[bool]]) -> None:
+        """See it end, whose stdin was closed: by itself, else by SIGTERM, else by SIGKILL.
+
+        That takes no longer than the tool's timeouts and some seconds. It is still to be removed,
+        which ends whatever is left in it.
+        """
+        timeouts = self._spec.timeouts
+        if await ended_within(timeouts.stop):
+            return
+        facts = {"server": self._spec.name, "instance": label, "container": self.name}
+        for signal, patience in (("SIGTERM", timeouts.term), ("SIGKILL", _KILL)):
+            await self.signal(signal)
+            if await ended_within(patience):
+                log.warning("instance.killed", **facts, signal=signal)
+                return
+        log.error("instance.survived", **facts)
 
     async def signal(self, name: str) -> None:
         """Send it a signal; nothing happens if it is over, or the engine does not answer."""

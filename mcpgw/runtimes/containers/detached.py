@@ -3,17 +3,10 @@
 import asyncio
 from typing import Final
 
-import structlog
-
 from mcpgw.aio import Tasks
-from mcpgw.config.schema import ServerSpec
 from mcpgw.runtimes.containers.container import Container
 from mcpgw.runtimes.detached import Carrier, End
 from mcpgw.units import Seconds
-
-_KILL: Final = Seconds(5)
-
-log = structlog.get_logger()
 
 
 class DetachedContainer:
@@ -21,11 +14,8 @@ class DetachedContainer:
 
     carrier: Final = Carrier.ATTACHED
 
-    def __init__(
-        self, container: Container, spec: ServerSpec, label: str, fd: int, tasks: Tasks
-    ) -> None:
+    def __init__(self, container: Container, label: str, fd: int, tasks: Tasks) -> None:
         self._container = container
-        self._spec = spec
         self._fds = [fd]
         self._tasks = tasks
         self._over = False
@@ -51,29 +41,10 @@ class DetachedContainer:
 
     async def stop(self) -> None:
         """See `Detached.stop`."""
-        timeouts = self._spec.timeouts
-        for signal, patience in (
-            (None, timeouts.stop),
-            ("SIGTERM", timeouts.term),
-            ("SIGKILL", _KILL),
-        ):
-            if signal is not None:
-                await self._container.signal(signal)
-            if await self._ended_within(patience):
-                if signal is not None:
-                    log.warning("instance.killed", **self._facts(), signal=signal)
-                return
-        log.error("instance.survived", **self._facts())
+        await self._container.stop(self.label, self._ended_within)
 
     async def _ended_within(self, patience: Seconds) -> bool:
         if self._over:
             return True
         self._over = await self._container.over_within(patience)
         return self._over
-
-    def _facts(self) -> dict[str, str]:
-        return {
-            "server": self._spec.name,
-            "instance": self.label,
-            "container": self._container.name,
-        }

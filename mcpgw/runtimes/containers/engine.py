@@ -54,8 +54,11 @@ class EngineFacts:
 class Engine:
     """One Docker engine, or what speaks its language. Made by `open_engine`."""
 
-    def __init__(self, config: Config, address: Address, tasks: Tasks, run: str) -> None:
+    def __init__(
+        self, config: Config, address: Address, tasks: Tasks, run: str, *, sweeps: bool
+    ) -> None:
         self._config = config
+        self._sweeps = sweeps
         self._tasks = tasks
         self._client: Client | None = None
         self._was_lost = False
@@ -109,10 +112,10 @@ class Engine:
             self._was_lost = True
             log.warning("engine.lost", engine=self.address.url)
 
-    async def facts(self, *, sweep: bool = True) -> EngineFacts:
+    async def facts(self) -> EngineFacts:
         """Give what is known of the engine; at first, and after it was gone, it is looked at.
 
-        Then also what earlier runs have left is removed, unless `sweep` is false.
+        Then also what earlier runs have left is removed.
 
         Raises:
             EngineUnavailable: It does not answer.
@@ -120,7 +123,7 @@ class Engine:
         if self._facts is None:
             async with self._finding:
                 if self._facts is None:
-                    self._facts = await self._look(sweep=sweep)
+                    self._facts = await self._look()
         return self._facts
 
     async def remove(self, name: str, *, within: Seconds = ANSWER) -> bool:
@@ -149,21 +152,20 @@ class Engine:
             raise
         return described
 
-    async def _look(self, *, sweep: bool) -> EngineFacts:
+    async def _look(self) -> EngineFacts:
         self.docker.api_version = "auto"
-        version = await self.ask(self.docker.version())
-        major, minor = str(version["ApiVersion"]).split(".")[:2]
+        version, api = await self._version()
         own = await self._own_container()
         facts = EngineFacts(
-            str(version.get("Version", "?")),
-            (int(major), int(minor)),
+            version,
+            api,
             self._translation(own),
             self._installation(own),
         )
-        if sweep:
+        if self._sweeps:
             with suppress(DockerError):
                 await self._sweep(facts.installation)
-        if self._was_lost:
+        if self._sweeps and self._was_lost:
             _ = self._tasks.start(self._sweep_again(facts.installation), name="sweep")
         log.info(
             "engine.found",
@@ -173,6 +175,14 @@ class Engine:
             workspaces=facts.translation.how,
         )
         return facts
+
+    async def _version(self) -> tuple[str, tuple[int, int]]:
+        try:
+            told = await self.ask(self.docker.version())
+            major, minor = str(told["ApiVersion"]).split(".")[:2]
+            return str(told.get("Version", "?")), (int(major), int(minor))
+        except (DockerError, KeyError, TypeError, ValueError):
+            raise self._unavailable("does not answer as a container engine does") from None
 
     async def _own_container(self) -> Mapping[str, Any] | None:
         for found in paths.own_ids(_mountinfo(), socket.gethostname()):
@@ -203,8 +213,9 @@ class Engine:
         if self._lock is not None:
             return True
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        short = hashlib.sha256(name.encode()).hexdigest()[:32]  # a socket's has room for 107
         try:
-            lock.bind(f"\0mcpgw/{name}")
+            lock.bind(f"\0mcpgw/{short}")
         except OSError:
             lock.close()
             return False
@@ -245,10 +256,15 @@ class Engine:
 
 
 @asynccontextmanager
-async def open_engine(config: Config, address: Address, run: str) -> AsyncIterator[Engine]:
-    """An engine, for the length of the block. It is not connected to before it is needed."""
+async def open_engine(
+    config: Config, address: Address, run: str, *, sweeps: bool
+) -> AsyncIterator[Engine]:
+    """An engine, for the length of the block. It is not connected to before it is needed.
+
+    `sweeps` says whether what earlier runs have left is ours to remove.
+    """
     async with Tasks("engine") as tasks:
-        engine = Engine(config, address, tasks, run)
+        engine = Engine(config, address, tasks, run, sweeps=sweeps)
         try:
             yield engine
         finally:

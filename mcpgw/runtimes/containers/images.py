@@ -110,6 +110,7 @@ class Images:
                 f"{spec.name}: {failure}", retry_after=Seconds(until - loop.time())
             )
         if (task := self._pulling.get(image)) is None:
+            self.pulls[image] = Pull(image)
             task = self._tasks.start(self._pull(image), name=f"pull:{image}")
             self._pulling[image] = task
         await asyncio.wait([task], timeout=spec.timeouts.start)
@@ -124,7 +125,7 @@ class Images:
 
     async def _pull(self, image: str) -> ImageUnavailable | None:
         loop = asyncio.get_running_loop()
-        pull = self.pulls[image] = Pull(image)
+        pull = self.pulls[image]
         begun = loop.time()
         log.info("image.pulling", image=image)
         try:

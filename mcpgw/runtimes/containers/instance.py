@@ -1,12 +1,10 @@
-"""One container instance, and how it is stopped."""
+"""One container instance."""
 
 import asyncio
 from typing import Final
 
-import structlog
-
 from mcpgw.aio import Tasks
-from mcpgw.config.schema import ServerSpec, Timeouts
+from mcpgw.config.schema import ServerSpec
 from mcpgw.runtimes.base import Receiver
 from mcpgw.runtimes.containers.container import Container
 from mcpgw.runtimes.instance import StreamedInstance, Waits
@@ -15,10 +13,6 @@ from mcpgw.units import Seconds
 _WAITS: Final = Waits(exit_after_output=Seconds(2))
 """Asking the engine how it ended takes some time, and is bounded by itself."""
 
-_KILL: Final = Seconds(5)
-
-log = structlog.get_logger()
-
 
 class ContainerInstance(StreamedInstance):
     """A running container; see `mcpgw.runtimes.base.Instance`."""
@@ -26,13 +20,7 @@ class ContainerInstance(StreamedInstance):
     def __init__(
         self, container: Container, spec: ServerSpec, receiver: Receiver, label: str, tasks: Tasks
     ) -> None:
-        super().__init__(
-            receiver,
-            server=spec.name,
-            label=label,
-            stderr_rate=spec.limits.stderr_rate,
-            waits=_WAITS,
-        )
+        super().__init__(spec, receiver, label, _WAITS)
         self._container = container
         self._tasks = tasks
         self._asked = False
@@ -51,9 +39,17 @@ class ContainerInstance(StreamedInstance):
         if (end := await self._container.end()) is not None:
             self.end(*end)
 
-    async def ended_within(self, patience: Seconds) -> bool:
+    async def stop(self) -> None:
+        """End it, taking no longer than its timeouts and some seconds."""
+        self.close_stdin()
+        await self._container.stop(self.label, self._ended_within)
+        if self.exited.is_set():
+            await self.reported.wait()
+        self.close()
+
+    async def _ended_within(self, patience: Seconds) -> bool:
         """Wait until its container is over, also where its streams can tell no more."""
-        if self.is_cut_off:
+        if self.reported.is_set() and not self.exited.is_set():
             return await self._container.over_within(patience)
         try:
             async with asyncio.timeout(patience):
@@ -62,32 +58,7 @@ class ContainerInstance(StreamedInstance):
             return False
         return True
 
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether its streams have ended without a word about its end."""
-        return self.reported.is_set() and not self.exited.is_set()
-
     def _reason(self) -> str:
         if not self.exited.is_set() and not self._streams.has_output:
             return "was cut off: its streams ended while its container goes on"
         return super()._reason()
-
-
-async def stop(instance: ContainerInstance, container: Container, timeouts: Timeouts) -> None:
-    """End `instance`, taking no longer than its timeouts and some seconds.
-
-    Its container is still to be removed, which ends whatever is left in it.
-    """
-    instance.close_stdin()
-    facts = {"server": instance.server, "instance": instance.label, "container": container.name}
-    if not await instance.ended_within(timeouts.stop):
-        for signal, patience in (("SIGTERM", timeouts.term), ("SIGKILL", _KILL)):
-            await container.signal(signal)
-            if await instance.ended_within(patience):
-                log.warning("instance.killed", **facts, signal=signal)
-                break
-        else:
-            log.error("instance.survived", **facts)
-    if instance.exited.is_set():
-        await instance.reported.wait()
-    instance.close()

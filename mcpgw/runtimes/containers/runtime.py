@@ -22,7 +22,7 @@ from mcpgw.runtimes.containers.container import Container, created
 from mcpgw.runtimes.containers.detached import DetachedContainer
 from mcpgw.runtimes.containers.engine import Engine, EngineFacts, open_engine
 from mcpgw.runtimes.containers.images import Images
-from mcpgw.runtimes.containers.instance import ContainerInstance, stop
+from mcpgw.runtimes.containers.instance import ContainerInstance
 from mcpgw.runtimes.containers.paths import Source, Volume
 from mcpgw.runtimes.detached import Detached
 from mcpgw.runtimes.guard import Errand
@@ -76,7 +76,7 @@ class ContainerRuntime:
             try:
                 yield instance
             finally:
-                await aio.unhurried(stop(instance, container, spec.timeouts), name=f"stop:{label}")
+                await aio.unhurried(instance.stop(), name=f"stop:{label}")
 
     @asynccontextmanager
     async def start_detached(self, spec: ServerSpec) -> AsyncIterator[Detached]:
@@ -91,7 +91,7 @@ class ContainerRuntime:
                 except BaseException:
                     connection.close()
                     raise
-            instance = DetachedContainer(container, spec, label, connection.detach(), self._tasks)
+            instance = DetachedContainer(container, label, connection.detach(), self._tasks)
             try:
                 yield instance
             finally:
@@ -140,12 +140,12 @@ class ContainerRuntime:
 
     def _body(self, spec: ServerSpec, label: str, facts: EngineFacts) -> dict[str, object]:
         user = user_of(spec)
+        environment = container_environment(spec, os.environ, base_dir=self._config.base_dir)
         wanted = body.Wanted(
             user=user,
             args=tuple(seen_inside(self._config, spec, word) for word in spec.args),
             environment={
-                name: seen_inside(self._config, spec, value)
-                for name, value in self._environment(spec).items()
+                name: seen_inside(self._config, spec, value) for name, value in environment.items()
             },
             labels={
                 body.INSTALLATION: facts.installation,
@@ -163,9 +163,6 @@ class ContainerRuntime:
                 f"{spec.name}: this engine cannot mount one folder of the volume {exc}; that takes "
                 "Docker 26 or newer, or workspaces in a folder of the host"
             ) from None
-
-    def _environment(self, spec: ServerSpec) -> dict[str, str]:
-        return container_environment(spec, os.environ, base_dir=self._config.base_dir)
 
     def _places(
         self, spec: ServerSpec, facts: EngineFacts, owner: Owner | None
@@ -215,16 +212,19 @@ def reaping(config: Config, run: str) -> Errand:
 
 @asynccontextmanager
 async def open_containers(
-    config: Config, run: str, *, prepare: bool = True
+    config: Config, run: str, *, only_look: bool = False
 ) -> AsyncIterator[ContainerRuntime]:
     """The container runtime, for the length of the block; leave it after every instance.
 
-    The engine need not be there yet: it is looked for at the first need. `prepare` has the
-    images pulled meanwhile.
+    The engine need not be there yet: it is looked for at the first need, and the images pulled
+    meanwhile. With `only_look` none are, and nothing that others have left is removed.
     """
     address = find_address(config, os.environ)
-    async with open_engine(config, address, run) as engine, Tasks("containers") as tasks:
+    async with (
+        open_engine(config, address, run, sweeps=not only_look) as engine,
+        Tasks("containers") as tasks,
+    ):
         runtime = ContainerRuntime(config, engine, Images(engine, tasks), tasks)
-        if prepare and any(s.runtime is RuntimeKind.CONTAINER for s in config.tools.values()):
+        if not only_look and any(s.runtime is RuntimeKind.CONTAINER for s in config.tools.values()):
             _ = tasks.start(runtime.prepare(), name="prepare")
         yield runtime
